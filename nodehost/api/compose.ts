@@ -1,0 +1,247 @@
+/**
+ * The composition root of a NodeHost: the one place that picks the real disk, log, network and environment, and wires
+ * them to the engine. Anything that fails closes what was opened.
+ */
+import * as path from "node:path";
+import type { Env, Logger } from "../../shared/env/env.js";
+import { createRealEnv } from "../../shared/env/real-env.js";
+import type { Files } from "../../shared/files/port.js";
+import { createRealFiles } from "../../shared/files/real-files.js";
+import type { SnapshotMeta } from "../../shared/types/message.js";
+import { Engine } from "../engine/index.js";
+import { lmdbCheckpointFactory } from "../logdb/lmdb-checkpoint.js";
+import type { LogDb } from "../logdb/port.js";
+import { openWalLogDb } from "../logdb/wal-open.js";
+import { createSnapshotStore, type SnapshotStore } from "../rsm/index.js";
+import { type AddressBook, createTcpTransport, type Hello, type Transport } from "../transport/index.js";
+import { DurableAddressBook } from "./address-book.js";
+import { type DirectoryLock, type HostIdentity, lockDirectory, openIdentity } from "./host-dir.js";
+import { LeaderHub } from "./leader-hub.js";
+import { DEFAULT_RTT_MS, type LogDbFactory, type NodeHostOptions, type TransportFactory } from "./options.js";
+import { PeerRegister } from "./peer-register.js";
+
+/** Replace the log or the network, for tests and for other implementations. */
+export interface PortFactories {
+  readonly logDb?: LogDbFactory;
+  readonly transport?: TransportFactory;
+}
+
+export interface Parts {
+  readonly env: Env;
+  readonly files: Files;
+  readonly identity: HostIdentity;
+  readonly raftAddress: string;
+  readonly logDb: LogDb;
+  readonly transport: Transport;
+  readonly addressBook: AddressBook;
+  readonly engine: Engine;
+  readonly leaders: LeaderHub;
+  close(): Promise<void>;
+}
+
+/** Opens everything of one host, in order: directory, identity, log, snapshots, engine, network. */
+export async function openParts(options: NodeHostOptions): Promise<Parts> {
+  const env = options.env ?? createRealEnv(options.logger === undefined ? {} : { logger: options.logger });
+  const files = options.files ?? createRealFiles();
+  const undo: (() => Promise<unknown>)[] = [];
+  try {
+    const lock: DirectoryLock = await lockDirectory(options.dataDir);
+    undo.push(() => lock.release());
+    const wish = { hostId: options.hostId, deploymentId: options.deploymentId };
+    const identity = await openIdentity(files, options.dataDir, wish, env);
+    const fatal = new FatalRelay(options);
+    const logDb = await openLogDb(options, { env, files, identity, fatal });
+    undo.push(() => logDb.close());
+    const snapshots = createSnapshotStore({
+      files,
+      directory: path.join(options.dataDir, "snapshots"),
+      crc32: env.crc32,
+    });
+    await snapshots.removeOrphans(recordedSnapshots(logDb));
+    const addressBook = new DurableAddressBook(files, options.dataDir, env.logger);
+    await addressBook.open();
+    undo.push(() => addressBook.close());
+    const leaders = new LeaderHub();
+    const transport = makeTransport(options, { env, identity, logDb, addressBook });
+    undo.push(() => transport.close());
+    const engine = makeEngine(options, { env, identity, logDb, snapshots, transport, leaders, fatal });
+    undo.push(() => engine.close());
+    const raftAddress = await startTransport(transport, { engine, identity, addressBook, logger: env.logger });
+    engine.start();
+    const close = async (): Promise<void> => {
+      leaders.close();
+      await closeAll(undo);
+    };
+    return { env, files, identity, raftAddress, logDb, transport, addressBook, engine, leaders, close };
+  } catch (error) {
+    await closeAll(undo);
+    throw error;
+  }
+}
+
+/** In reverse order of opening; one failure does not keep the rest open. */
+async function closeAll(undo: readonly (() => Promise<unknown>)[]): Promise<void> {
+  let failure: { readonly error: unknown } | undefined;
+  for (const step of [...undo].reverse()) {
+    try {
+      await step();
+    } catch (error) {
+      failure ??= { error };
+    }
+  }
+  if (failure !== undefined) throw failure.error;
+}
+
+/** The log may fail before the engine exists; the engine must hear of it afterwards. Calls onFatal once. */
+class FatalRelay {
+  readonly #onFatal: (error: unknown) => void;
+  #engine: Engine | undefined;
+  #told = false;
+
+  constructor(options: NodeHostOptions) {
+    this.#onFatal = options.onFatal ?? rethrowOutside;
+  }
+
+  attach(engine: Engine): void {
+    this.#engine = engine;
+  }
+
+  /** From the log: the engine stops first, then the owner is told. */
+  readonly fromLog = (error: unknown): void => {
+    if (this.#engine === undefined) this.tell(error);
+    else this.#engine.fatal(error);
+  };
+
+  readonly tell = (error: unknown): void => {
+    if (this.#told) return;
+    this.#told = true;
+    this.#onFatal(error);
+  };
+}
+
+function rethrowOutside(error: unknown): void {
+  setImmediate(() => {
+    throw error;
+  });
+}
+
+interface LogContext {
+  readonly env: Env;
+  readonly files: Files;
+  readonly identity: HostIdentity;
+  readonly fatal: FatalRelay;
+}
+
+function openLogDb(options: NodeHostOptions, context: LogContext): Promise<LogDb> {
+  const { env, files, identity, fatal } = context;
+  const { dataSetId } = identity;
+  const onFatal = fatal.fromLog;
+  if (options.factories?.logDb !== undefined) return options.factories.logDb({ env, dataSetId, onFatal });
+  const dataDir = path.join(options.dataDir, "logdb");
+  const walDir = options.walDir ?? path.join(options.dataDir, "wal");
+  return openWalLogDb({
+    files,
+    walDir,
+    dataDir,
+    dataSetId,
+    env,
+    onFatal,
+    checkpointStore: lmdbCheckpointFactory(env.crc32),
+  });
+}
+
+interface TransportContext {
+  readonly env: Env;
+  readonly identity: HostIdentity;
+  readonly logDb: LogDb;
+  readonly addressBook: AddressBook;
+}
+
+function makeTransport(options: NodeHostOptions, context: TransportContext): Transport {
+  const { env, identity, logDb, addressBook } = context;
+  if (options.factories?.transport !== undefined) return options.factories.transport({ env, hostId: identity.hostId });
+  return createTcpTransport({
+    env,
+    listenAddress: options.listenAddress ?? options.raftAddress,
+    advertiseAddress: options.raftAddress,
+    hello: () => ({
+      deploymentId: identity.deploymentId,
+      hostId: identity.hostId,
+      dataSetId: identity.dataSetId,
+      incarnation: identity.incarnation,
+      recoveredWalSequence: logDb.recovery().walSequence,
+    }),
+    addressBook,
+    durableSequence: () => logDb.durableSequence(),
+  });
+}
+
+interface EngineContext extends Omit<TransportContext, "addressBook"> {
+  readonly snapshots: SnapshotStore;
+  readonly transport: Transport;
+  readonly leaders: LeaderHub;
+  readonly fatal: FatalRelay;
+}
+
+function makeEngine(options: NodeHostOptions, context: EngineContext): Engine {
+  const { env, identity, logDb, snapshots, transport, leaders, fatal } = context;
+  const listeners = options.listeners ?? {};
+  const engine = new Engine({
+    env,
+    logDb,
+    transport,
+    snapshots,
+    rttMs: options.rttMs ?? DEFAULT_RTT_MS,
+    incarnation: identity.incarnation.counter,
+    onFatal: fatal.tell,
+    listeners: {
+      ...listeners,
+      leaderUpdated: (update) => {
+        leaders.publish(update);
+        listeners.leaderUpdated?.(update);
+      },
+    },
+  });
+  fatal.attach(engine);
+  return engine;
+}
+
+interface StartContext {
+  readonly engine: Engine;
+  readonly logger: Logger;
+  readonly identity: HostIdentity;
+  readonly addressBook: AddressBook;
+}
+
+async function startTransport(transport: Transport, context: StartContext): Promise<string> {
+  const { engine, identity, addressBook, logger } = context;
+  const { hostId, deploymentId, incarnation } = identity;
+  const peers = new PeerRegister({ hostId, deploymentId, nonce: incarnation.nonce });
+  const learn = (hello: Hello): void => addressBook.learn(hello.hostId, hello.raftAddress, hello.incarnation.counter);
+  const { raftAddress } = await transport.start({
+    onHello: (hello) => {
+      peers.check(hello);
+      learn(hello);
+    },
+    onMessages: (from, messages, durableSequence) => {
+      peers.acknowledge(from.hostId, durableSequence);
+      engine.onMessages(from, messages);
+    },
+    onUnreachable: (target) => engine.onUnreachable(target),
+    onRefused: (peer, error, byPeer) => {
+      const { code, message } = error;
+      logger.warn({ peer, code, message, byPeer }, byPeer ? "a peer refuses us" : "a peer is refused");
+    },
+    onSnapshot: (from, header, chunks) => engine.onSnapshot(from, header, chunks),
+  });
+  addressBook.learn(hostId, raftAddress, incarnation.counter);
+  return raftAddress;
+}
+
+function recordedSnapshots(logDb: LogDb): Map<string, SnapshotMeta> {
+  const recorded = new Map<string, SnapshotMeta>();
+  for (const { shardId, replicaId, snapshot } of logDb.recovery().replicas) {
+    if (snapshot !== undefined) recorded.set(`${shardId}-${replicaId}`, snapshot);
+  }
+  return recorded;
+}

@@ -1,0 +1,351 @@
+import { OpError } from "../../shared/errors.js";
+import type { ClusterInfo, LogInfo } from "../../shared/types/control.js";
+import type { HostId, ReplicaId, ShardId, Target } from "../../shared/types/ids.js";
+import type { Membership } from "../../shared/types/membership.js";
+import {
+  completeConfig,
+  type Engine,
+  errorOf,
+  type LeaderUpdate,
+  type ReplicaConfig,
+  type RequestState,
+  type SnapshotOptions,
+} from "../engine/index.js";
+import {
+  type App,
+  type ConcurrentStateMachineFactory,
+  createMachine,
+  type Machine,
+  type Result,
+  type StateMachineFactory,
+} from "../rsm/index.js";
+import { Calls, completed } from "./calls.js";
+import { openParts, type Parts } from "./compose.js";
+import type { HostIdentity } from "./host-dir.js";
+import { clusterInfoList, logInfoList, replicaInfo, silentPeers } from "./info.js";
+import { type CallOptions, checkOptions, type NodeHostOptions } from "./options.js";
+import { type Services, startServices } from "./services.js";
+import { noOpSession, type Session } from "./session.js";
+
+export class NodeHost implements AsyncDisposable {
+  readonly #parts: Parts;
+  readonly #options: NodeHostOptions;
+  readonly #calls: Calls;
+  #services: Services | undefined;
+  #closing: Promise<void> | undefined;
+
+  private constructor(parts: Parts, options: NodeHostOptions) {
+    this.#parts = parts;
+    this.#options = options;
+    this.#calls = new Calls(parts.engine, parts.env);
+  }
+
+  /**
+   * Opens the directory, recovers the log, listens. Replicas are started by `startReplica` and its kin. Rejects with
+   * DL_ERR_INVALID_CONFIG, _INVALID_ADDRESS, _DIRECTORY_LOCKED, _HOST_MISMATCH, _DEPLOYMENT_MISMATCH, _LOGDB_CORRUPT,
+   * _ADDRESS_IN_USE, _VERSION; nothing stays open then.
+   */
+  static async open(options: NodeHostOptions): Promise<NodeHost> {
+    checkOptions(options);
+    const parts = await openParts(options);
+    const host = new NodeHost(parts, options);
+    try {
+      host.#services = await startServices({ host, env: parts.env, files: parts.files });
+    } catch (error) {
+      await parts.close();
+      throw error;
+    }
+    return host;
+  }
+
+  get hostId(): HostId {
+    return this.#parts.identity.hostId;
+  }
+  get identity(): HostIdentity {
+    return this.#parts.identity;
+  }
+  /** As really bound. */
+  get raftAddress(): string {
+    return this.#parts.raftAddress;
+  }
+  /** Of the gRPC API as really bound, "" if none. */
+  get apiAddress(): string {
+    return this.#services?.apiAddress ?? "";
+  }
+  get options(): NodeHostOptions {
+    return this.#options;
+  }
+
+  // Replicas.
+
+  /**
+   * Starts a replica with an in-memory machine, in one of three forms: all initial members and join = false; no members
+   * and join = true (added later); no members and join = false (restart). Resolves when the newest snapshot is restored.
+   * DL_ERR_SHARD_ALREADY_EXISTS, _SHARD_NOT_BOOTSTRAPPED, _BOOTSTRAP_MISMATCH, _REPLICA_REMOVED, _LOGDB_CORRUPT.
+   */
+  startReplica(
+    initialMembers: ReadonlyMap<ReplicaId, Target>,
+    join: boolean,
+    factory: StateMachineFactory,
+    config: ReplicaConfig,
+  ): Promise<void> {
+    const machine: Machine = { kind: "memory", machine: factory(config.shardId, config.replicaId) };
+    return this.#start(initialMembers, join, machine, { config, app: "" });
+  }
+
+  /** As `startReplica`, for a machine that takes snapshots while updates go on. */
+  startConcurrentReplica(
+    initialMembers: ReadonlyMap<ReplicaId, Target>,
+    join: boolean,
+    factory: ConcurrentStateMachineFactory,
+    config: ReplicaConfig,
+  ): Promise<void> {
+    const machine: Machine = { kind: "concurrent", machine: factory(config.shardId, config.replicaId) };
+    return this.#start(initialMembers, join, machine, { config, app: "" });
+  }
+
+  /** As above, for an app's machine: the app's name is kept with the replica. */
+  startApp(
+    initialMembers: ReadonlyMap<ReplicaId, Target>,
+    join: boolean,
+    app: App,
+    config: ReplicaConfig,
+  ): Promise<void> {
+    const machine = createMachine(app, config.shardId, config.replicaId);
+    return this.#start(initialMembers, join, machine, { config, app: app.name });
+  }
+
+  /** Restarts one replica from what is on disk; its app must be among `apps`. */
+  restartReplica(shardId: ShardId, replicaId: ReplicaId, apps: ReadonlyMap<string, App>): Promise<void> {
+    const found = this.#parts.logDb.state({ shardId, replicaId });
+    if (found === undefined) return Promise.reject(new OpError("DL_ERR_SHARD_NOT_BOOTSTRAPPED", `shard ${shardId}`));
+    const app = apps.get(found.bootstrap.app);
+    if (app === undefined) {
+      return Promise.reject(new OpError("DL_ERR_APP_UNKNOWN", `shard ${shardId} runs ${found.bootstrap.app}`));
+    }
+    const config: ReplicaConfig = { ...JSON.parse(found.bootstrap.config), shardId, replicaId };
+    return this.startApp(new Map(), false, app, config);
+  }
+
+  /** Resolves when nothing of the replica runs any more. DL_ERR_SHARD_NOT_FOUND. */
+  stopReplica(shardId: ShardId, replicaId: ReplicaId): Promise<void> {
+    this.#parts.leaders.forget(shardId);
+    return this.#engine.stopReplica(shardId, replicaId);
+  }
+  stopShard(shardId: ShardId): Promise<void> {
+    this.#parts.leaders.forget(shardId);
+    return this.#engine.stopReplica(shardId);
+  }
+
+  /**
+   * Deletes log, state and snapshots of a stopped replica. Its id can never come back on this host. Removing the data
+   * of a replica that is still a member costs the shard a copy: remove it from the membership first.
+   */
+  removeData(shardId: ShardId, replicaId: ReplicaId): Promise<void> {
+    return this.#engine.removeData(shardId, replicaId);
+  }
+
+  /** True if the replica was started here before (and not removed). */
+  hasNodeInfo(shardId: ShardId, replicaId: ReplicaId): boolean {
+    return this.#parts.logDb.state({ shardId, replicaId }) !== undefined;
+  }
+
+  // Proposals.
+
+  getNoOPSession(shardId: ShardId): Session {
+    return noOpSession(shardId);
+  }
+
+  /** Proposes one command. The returned state settles once: completed, rejected, dropped, timeout, terminated, aborted. */
+  propose(session: Session, command: Uint8Array, options?: CallOptions): RequestState {
+    return this.#calls.propose(session, [command], options);
+  }
+
+  /** Proposes commands in order with one completion. They are separate entries: on `unknown`, any prefix may apply. */
+  proposeBatch(session: Session, commands: readonly Uint8Array[], options?: CallOptions): RequestState {
+    if (commands.length === 0) throw new OpError("DL_ERR_INVALID_ARGUMENT", "an empty batch");
+    return this.#calls.propose(session, commands, options);
+  }
+
+  /** Resolves to the machine's result when the command is applied; throws OpError. */
+  async syncPropose(session: Session, command: Uint8Array, options?: CallOptions): Promise<Result> {
+    const outcome = await this.propose(session, command, options).completed;
+    if (outcome.result === undefined) throw errorOf(outcome);
+    return outcome.result;
+  }
+
+  // Reads.
+
+  /** Asks for a linearizable read point; when completed, `readLocalNode` sees everything acknowledged before. */
+  readIndex(shardId: ShardId, options?: CallOptions): RequestState {
+    return this.#calls.read(shardId, options);
+  }
+
+  /** Reads the local machine after a completed `readIndex`. */
+  readLocalNode(state: RequestState, query: unknown): unknown {
+    if (state.kind !== "readIndex" || state.outcome?.code !== "completed") {
+      throw new OpError("DL_ERR_INVALID_OPERATION", "readLocalNode needs a completed readIndex");
+    }
+    return this.#calls.running(state.shardId).rsm.lookup(query);
+  }
+
+  /** Linearizable read through any member of the shard on this host. */
+  async syncRead(shardId: ShardId, query: unknown, options?: CallOptions): Promise<unknown> {
+    const outcome = await this.readIndex(shardId, options).completed;
+    if (outcome.code !== "completed") throw errorOf(outcome);
+    return this.#calls.running(shardId).rsm.lookup(query);
+  }
+
+  /** Reads what this replica has now, however old. */
+  staleRead(shardId: ShardId, query: unknown): unknown {
+    return this.#calls.running(shardId).rsm.lookup(query);
+  }
+
+  // Membership. `configChangeIndex` 0 = do not check; otherwise the change is rejected unless it is the current one.
+
+  requestAddReplica(
+    shardId: ShardId,
+    replicaId: ReplicaId,
+    target: Target,
+    configChangeIndex: number,
+    options?: CallOptions,
+  ): RequestState {
+    return this.#calls.change("addVoter", { shardId, replicaId, target, configChangeIndex }, options);
+  }
+  requestAddNonVoting(
+    shardId: ShardId,
+    replicaId: ReplicaId,
+    target: Target,
+    configChangeIndex: number,
+    options?: CallOptions,
+  ): RequestState {
+    return this.#calls.change("addNonVoting", { shardId, replicaId, target, configChangeIndex }, options);
+  }
+  requestDeleteReplica(
+    shardId: ShardId,
+    replicaId: ReplicaId,
+    configChangeIndex: number,
+    options?: CallOptions,
+  ): RequestState {
+    return this.#calls.change("remove", { shardId, replicaId, target: "", configChangeIndex }, options);
+  }
+  /** Not built yet: DL_ERR_NOT_IMPLEMENTED. */
+  requestAddWitness(): never {
+    throw new OpError("DL_ERR_NOT_IMPLEMENTED", "witnesses");
+  }
+  /** Not built yet: DL_ERR_NOT_IMPLEMENTED. */
+  requestLeaderTransfer(): never {
+    throw new OpError("DL_ERR_NOT_IMPLEMENTED", "leader transfer");
+  }
+
+  async syncRequestAddReplica(...args: Parameters<NodeHost["requestAddReplica"]>): Promise<void> {
+    await completed(this.requestAddReplica(...args));
+  }
+  async syncRequestAddNonVoting(...args: Parameters<NodeHost["requestAddNonVoting"]>): Promise<void> {
+    await completed(this.requestAddNonVoting(...args));
+  }
+  async syncRequestDeleteReplica(...args: Parameters<NodeHost["requestDeleteReplica"]>): Promise<void> {
+    await completed(this.requestDeleteReplica(...args));
+  }
+
+  /** Linearizable. */
+  async syncGetShardMembership(shardId: ShardId, options?: CallOptions): Promise<Membership> {
+    await completed(this.readIndex(shardId, options));
+    return this.#calls.running(shardId).rsm.membership;
+  }
+
+  // Snapshots.
+
+  /** Saves a snapshot of what is applied; completes with its index. One at a time per replica. */
+  requestSnapshot(shardId: ShardId, snapshot: SnapshotOptions = {}, options?: CallOptions): RequestState {
+    return this.#calls.snapshot(shardId, snapshot, options);
+  }
+  async syncRequestSnapshot(shardId: ShardId, snapshot?: SnapshotOptions, options?: CallOptions): Promise<number> {
+    return (await completed(this.requestSnapshot(shardId, snapshot, options))).index;
+  }
+
+  // What is known here.
+
+  /** Local knowledge; undefined when no leader is known. */
+  getLeaderId(shardId: ShardId): { readonly leaderId: ReplicaId; readonly term: number } | undefined {
+    const { raft } = this.#calls.running(shardId);
+    return raft.leaderId === 0 ? undefined : { leaderId: raft.leaderId, term: raft.term };
+  }
+
+  /** Leadership of one shard or of all shards of this host: current state first, then changes. */
+  leaderUpdates(shardId?: ShardId): AsyncIterable<LeaderUpdate> {
+    return this.#parts.leaders.subscribe(shardId);
+  }
+
+  getShardInfo(shardId: ShardId): ClusterInfo {
+    return replicaInfo(this.#calls.found(shardId), this.#parts.env.now());
+  }
+
+  /** Identity, replicas, and (unless skipped) every replica with data here. */
+  getNodeHostInfo(options: { readonly skipLogInfo?: boolean } = {}): NodeHostState {
+    const nowMs = this.#parts.env.now();
+    return {
+      identity: this.#parts.identity,
+      raftAddress: this.#parts.raftAddress,
+      clusterInfo: clusterInfoList(this.#engine, nowMs),
+      logInfo: options.skipLogInfo === true ? [] : logInfoList(this.#parts.logDb),
+      log: this.#parts.logDb.metrics(),
+      transport: this.#parts.transport.stats(),
+    };
+  }
+
+  /** Hosts whose silence towards leaders here is longer than `overMs`. */
+  silentPeers(overMs: number): { readonly target: Target; readonly silentMs: number }[] {
+    return silentPeers(this.#engine, this.#parts.env.now(), overMs);
+  }
+
+  /** Teaches where a host is (from a registry). */
+  learnAddress(hostId: HostId, raftAddress: string, incarnation: number): void {
+    this.#parts.addressBook.learn(hostId, raftAddress, incarnation);
+  }
+
+  /** Gives up all leaderships held here (before a planned stop). */
+  stepDownAll(): void {
+    this.#engine.stepDownAll();
+  }
+
+  /** Stops all replicas and releases everything. Idempotent. Open requests are answered `terminated`. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+  async #close(): Promise<void> {
+    try {
+      await this.#services?.close();
+    } finally {
+      await this.#parts.close();
+    }
+  }
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  get #engine(): Engine {
+    return this.#parts.engine;
+  }
+
+  async #start(
+    initialMembers: ReadonlyMap<ReplicaId, Target>,
+    join: boolean,
+    machine: Machine,
+    rest: { readonly config: ReplicaConfig; readonly app: string },
+  ): Promise<void> {
+    const config = completeConfig(rest.config);
+    await this.#engine.startReplica({ config, app: rest.app, machine, initialMembers, join });
+  }
+}
+
+/** What `getNodeHostInfo` answers. */
+export interface NodeHostState {
+  readonly identity: HostIdentity;
+  readonly raftAddress: string;
+  readonly clusterInfo: readonly ClusterInfo[];
+  readonly logInfo: readonly LogInfo[];
+  readonly log: ReturnType<Parts["logDb"]["metrics"]>;
+  readonly transport: ReturnType<Parts["transport"]["stats"]>;
+}

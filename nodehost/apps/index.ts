@@ -1,0 +1,25 @@
+/** The door of nodehost/apps: the apps every host has, and how an application's module becomes one. */
+import type { App } from "../rsm/index.js";
+import { type KvOptions, kvApp } from "./kv/kv.js";
+
+export { appFromModule } from "./app-module.js";
+export { type KvOptions, kvApp } from "./kv/kv.js";
+export {
+  decodeKvAnswer,
+  decodeKvCommand,
+  decodeKvNumber,
+  encodeKvCommand,
+  encodeKvQuery,
+  KV_KEY_BYTES_MAX,
+  KV_VALUE_BYTES_MAX,
+  type KvAnswer,
+  type KvCommand,
+  type KvQuery,
+  KvStatus,
+  kvBytes,
+} from "./kv/kv-codec.js";
+
+/** Registered in every host. Options are for the machines that need a turn of the event loop in long work. */
+export function builtinApps(options: KvOptions = {}): App[] {
+  return [kvApp(options)];
+}

@@ -1,0 +1,69 @@
+/**
+ * Hash of a key-value state that does not depend on order and costs only what an update touches: each pair has two
+ * 32-bit lanes, fed byte by byte (so that an append feeds only what is appended); the state is the sum of the mixed
+ * lanes of all pairs. Not cryptographic: it tells replicas that drifted apart, not forgers.
+ */
+
+/** Lanes as int32: they stay small integers in the engine's objects. */
+export interface PairHash {
+  readonly a: number;
+  readonly b: number;
+}
+
+const START: PairHash = { a: 0x811c9dc5 | 0, b: 0x9747b28c | 0 };
+
+/** Lanes of a pair with this key and an empty value. `key` has one byte per character. */
+export function startPair(key: string): PairHash {
+  let { a, b } = START;
+  for (let i = 0; i < key.length; i++) {
+    const byte = key.charCodeAt(i);
+    a = Math.imul(a ^ byte, 0x01000193);
+    b = Math.imul(b ^ byte, 0x5bd1e995);
+    b ^= b >>> 15;
+  }
+  // Tells where the key ends.
+  return { a: mix(a ^ key.length), b: mix(b + key.length) };
+}
+
+export function feedPair(hash: PairHash, value: Uint8Array): PairHash {
+  let { a, b } = hash;
+  for (let i = 0; i < value.length; i++) {
+    const byte = value[i] ?? 0;
+    a = Math.imul(a ^ byte, 0x01000193);
+    b = Math.imul(b ^ byte, 0x5bd1e995);
+    b ^= b >>> 15;
+  }
+  return { a, b };
+}
+
+/** The sum over all pairs. */
+export class StateHash {
+  #a = 0;
+  #b = 0;
+
+  add(pair: PairHash, valueLength: number): void {
+    this.#a = (this.#a + mix(pair.a ^ valueLength)) | 0;
+    this.#b = (this.#b + mix(pair.b + Math.imul(pair.a, 0x27d4eb2d))) | 0;
+  }
+
+  remove(pair: PairHash, valueLength: number): void {
+    this.#a = (this.#a - mix(pair.a ^ valueLength)) | 0;
+    this.#b = (this.#b - mix(pair.b + Math.imul(pair.a, 0x27d4eb2d))) | 0;
+  }
+
+  text(count: number): string {
+    return `${count}:${hex32(this.#a)}${hex32(this.#b)}`;
+  }
+}
+
+function mix(value: number): number {
+  let h = value ^ (value >>> 16);
+  h = Math.imul(h, 0x85ebca6b);
+  h ^= h >>> 13;
+  h = Math.imul(h, 0xc2b2ae35);
+  return h ^ (h >>> 16);
+}
+
+function hex32(value: number): string {
+  return (value >>> 0).toString(16).padStart(8, "0");
+}

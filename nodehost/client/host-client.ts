@@ -1,0 +1,104 @@
+/**
+ * HostClient: addresses one NodeHost over gRPC. Every call resolves or rejects with an OpError whose `outcome` says
+ * what is known; nothing is retried here (ShardClient does, where that is safe).
+ */
+import { Client, credentials } from "@grpc/grpc-js";
+import { OpError } from "../../shared/errors.js";
+import type { NodeHostInfo } from "../../shared/types/control.js";
+import type { ShardId } from "../../shared/types/ids.js";
+import type { Membership } from "../../shared/types/membership.js";
+import {
+  callUnary,
+  GRPC_OPTIONS,
+  membershipFromWire,
+  NODE_HOST_SERVICE,
+  nodeHostInfoFromWire,
+} from "../../shared/wire/index.js";
+
+export interface ClientCallOptions {
+  /** Default 10,000. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface ProposeAnswer {
+  /** The machine's result. */
+  readonly value: number;
+  readonly data: Uint8Array;
+  /** Log index of the entry. */
+  readonly index: number;
+}
+
+const DEFAULT_TIMEOUT_MS = 10_000;
+/** The call's own deadline is a little later than the server's, whose answer says more. */
+const GRACE_MS = 250;
+
+export class HostClient {
+  readonly address: string;
+  readonly #client: Client;
+
+  /** Connects at the first call. */
+  constructor(address: string) {
+    this.address = address;
+    // A channel of its own: two clients never share fate, and a restarted host is found again within half a second.
+    const backoff = { "grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 500 };
+    const channel = { ...GRPC_OPTIONS, ...backoff, "grpc.use_local_subchannel_pool": 1 };
+    this.#client = new Client(address, credentials.createInsecure(), channel);
+  }
+
+  /** Proposes through this host; resolves when applied there. */
+  async propose(shardId: ShardId, command: Uint8Array, options?: ClientCallOptions): Promise<ProposeAnswer> {
+    const timeoutMs = options?.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    const request = { shardId, command, timeoutMs };
+    return await callUnary(this.#client, NODE_HOST_SERVICE.propose, request, callOf(timeoutMs, options));
+  }
+
+  async proposeBatch(
+    shardId: ShardId,
+    commands: readonly Uint8Array[],
+    options?: ClientCallOptions,
+  ): Promise<readonly ProposeAnswer[]> {
+    const timeoutMs = options?.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    const request = { shardId, commands: [...commands], timeoutMs };
+    const reply = await callUnary(this.#client, NODE_HOST_SERVICE.proposeBatch, request, callOf(timeoutMs, options));
+    return reply.results.map((r) => ({ value: r.value ?? 0, data: r.data ?? new Uint8Array(0), index: r.index ?? 0 }));
+  }
+
+  /** Linearizable unless `stale`. Undefined when the app answered nothing. */
+  async read(
+    shardId: ShardId,
+    query: Uint8Array,
+    options?: ClientCallOptions & { readonly stale?: boolean },
+  ): Promise<Uint8Array | undefined> {
+    const timeoutMs = options?.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    const request = { shardId, query, timeoutMs, consistency: options?.stale === true ? 2 : 1 };
+    const reply = await callUnary(this.#client, NODE_HOST_SERVICE.read, request, callOf(timeoutMs, options));
+    return reply.found ? reply.data : undefined;
+  }
+
+  async info(options?: ClientCallOptions): Promise<NodeHostInfo> {
+    const call = callOf(options?.timeoutMs ?? DEFAULT_TIMEOUT_MS, options);
+    return nodeHostInfoFromWire(await callUnary(this.#client, NODE_HOST_SERVICE.getNodeHostInfo, {}, call));
+  }
+
+  /** Linearizable. */
+  async membership(shardId: ShardId, options?: ClientCallOptions): Promise<Membership> {
+    const timeoutMs = options?.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    const request = { shardId, timeoutMs };
+    const call = callOf(timeoutMs, options);
+    return membershipFromWire(await callUnary(this.#client, NODE_HOST_SERVICE.getShardMembership, request, call));
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+}
+
+function callOf(
+  timeoutMs: number,
+  options: ClientCallOptions | undefined,
+): { timeoutMs: number; signal?: AbortSignal } {
+  if (!(timeoutMs > 0)) throw new OpError("DL_ERR_INVALID_ARGUMENT", `timeoutMs is ${timeoutMs}, expected above 0`);
+  const limit = { timeoutMs: timeoutMs + GRACE_MS };
+  return options?.signal === undefined ? limit : { ...limit, signal: options.signal };
+}

@@ -1,0 +1,292 @@
+/**
+ * All replicas of one host and the turn that drives them. The engine sequences every effect; it knows log, transport
+ * and snapshots only by their ports, and time only by its Env.
+ */
+
+import type { TimerHandle } from "../../shared/env/env.js";
+import { errorText, isOpError, OpError } from "../../shared/errors.js";
+import { LIMITS } from "../../shared/limits.js";
+import type { ReplicaId, ShardId, Target } from "../../shared/types/ids.js";
+import type { Message } from "../../shared/types/message.js";
+import { MessageType } from "../../shared/types/message.js";
+import { MachineFailure } from "../rsm/index.js";
+import type { Hello, SnapshotHeader } from "../transport/port.js";
+import type { EngineOptions, ReplicaPorts } from "./ports.js";
+import type { Replica } from "./replica.js";
+import { type RequestState, timeoutError } from "./requests.js";
+import { appendDurably, makeReplica, prepareRecord, type StartSpec } from "./start.js";
+import { runTurn, type TurnContext } from "./turn.js";
+import { WalQueue } from "./wal-queue.js";
+
+const TURN_BUDGET_MS = 10;
+
+export interface BrokenReplica {
+  readonly shardId: ShardId;
+  readonly replicaId: ReplicaId;
+  readonly app: string;
+  readonly fault: string;
+}
+
+export class Engine {
+  readonly #options: EngineOptions;
+  readonly #replicas = new Map<ShardId, Replica>();
+  readonly #starting = new Set<ShardId>();
+  /** Replicas with data here that could not be started: they are reported, to be replaced. */
+  readonly #broken = new Map<ShardId, BrokenReplica>();
+  readonly #wal: WalQueue;
+  readonly #ports: ReplicaPorts;
+  readonly #context: TurnContext;
+  #ready: Replica[] = [];
+  #turn: TimerHandle | undefined;
+  #ticker: TimerHandle | undefined;
+  #saves = 0;
+  readonly #saveQueue: (() => Promise<void>)[] = [];
+  readonly #watched = new Set<RequestState>();
+  #closed = false;
+
+  constructor(options: EngineOptions) {
+    const { env, logDb, transport, snapshots, incarnation, rttMs } = options;
+    this.#options = options;
+    this.#wal = new WalQueue(
+      logDb,
+      () => {},
+      (error) => this.fatal(error),
+    );
+    this.#ports = {
+      env,
+      logger: env.logger,
+      logDb,
+      wal: this.#wal,
+      snapshots,
+      transport,
+      incarnation,
+      rttMs,
+      listeners: options.listeners ?? {},
+      ready: (replica) => this.#makeReady(replica),
+      send: (target, message) => transport.send(target, message),
+      snapshotJob: (job) => this.#runSnapshotJob(job),
+    };
+    this.#context = {
+      now: env.now,
+      wal: this.#wal,
+      transport,
+      applyBudgetMs: LIMITS.applyBudgetMs,
+      turnBudgetMs: TURN_BUDGET_MS,
+    };
+  }
+
+  /** Starts the host's tick. */
+  start(): void {
+    this.#ticker = this.#options.env.timers.every(this.#options.rttMs, () => this.#tick());
+  }
+
+  replica(shardId: ShardId): Replica | undefined {
+    return this.#replicas.get(shardId);
+  }
+
+  replicas(): IterableIterator<Replica> {
+    return this.#replicas.values();
+  }
+
+  /** Replicas whose data here is damaged. */
+  broken(): Iterable<BrokenReplica> {
+    return this.#broken.values();
+  }
+
+  /** True once the log refuses because the disk is full. */
+  get diskFull(): boolean {
+    return this.#wal.diskFull;
+  }
+
+  /** See start.ts for the three legal forms. Resolves when the replica has restored its snapshot and takes part. */
+  async startReplica(spec: StartSpec): Promise<Replica> {
+    const { shardId } = spec.config;
+    this.#checkOpen();
+    if (this.#replicas.has(shardId) || this.#starting.has(shardId)) {
+      throw new OpError("DL_ERR_SHARD_ALREADY_EXISTS", `shard ${shardId}`);
+    }
+    this.#starting.add(shardId);
+    try {
+      const found = await prepareRecord(spec, this.#ports);
+      const replica = await makeReplica(spec, found, this.#ports);
+      this.#checkOpen();
+      this.#replicas.set(shardId, replica);
+      this.#broken.delete(shardId);
+      this.#makeReady(replica);
+      return replica;
+    } catch (error) {
+      const damaged = error instanceof MachineFailure || (isOpError(error) && error.code === "DL_ERR_LOGDB_CORRUPT");
+      if (damaged) {
+        const { replicaId } = spec.config;
+        this.#broken.set(shardId, { shardId, replicaId, app: spec.app, fault: `damaged: ${errorText(error)}` });
+      }
+      throw error;
+    } finally {
+      this.#starting.delete(shardId);
+    }
+  }
+
+  /** Stops a replica; open requests are answered `terminated`. Resolves when nothing of it runs any more. */
+  async stopReplica(shardId: ShardId, replicaId?: ReplicaId): Promise<void> {
+    const replica = this.#replicas.get(shardId);
+    if (replica === undefined || (replicaId !== undefined && replica.replicaId !== replicaId)) {
+      throw new OpError(
+        "DL_ERR_SHARD_NOT_FOUND",
+        `shard ${shardId}${replicaId === undefined ? "" : ` replica ${replicaId}`}`,
+      );
+    }
+    this.#starting.add(shardId);
+    try {
+      this.#replicas.delete(shardId);
+      replica.stop(new OpError("DL_ERR_SHARD_CLOSED", `shard ${shardId}`));
+      await this.#wal.whenIdle();
+      await replica.rsm.close();
+    } finally {
+      this.#starting.delete(shardId);
+    }
+  }
+
+  /** Deletes log, state and snapshots of a stopped replica, for ever: its id cannot come back here. */
+  async removeData(shardId: ShardId, replicaId: ReplicaId): Promise<void> {
+    this.#checkOpen();
+    const running = this.#replicas.get(shardId);
+    if (running?.replicaId === replicaId || this.#starting.has(shardId)) {
+      throw new OpError("DL_ERR_SHARD_NOT_STOPPED", `shard ${shardId} replica ${replicaId}`);
+    }
+    this.#broken.delete(shardId);
+    await appendDurably(this.#ports, { shardId, replicaId, remove: true });
+    await this.#options.snapshots.removeAll(shardId, replicaId);
+  }
+
+  /** Looks after the deadline of a request that no replica keeps a book of. */
+  watch(request: RequestState): void {
+    this.#watched.add(request);
+    request.onSettled(() => this.#watched.delete(request));
+  }
+
+  /** Gives up all leaderships held here. */
+  stepDownAll(): void {
+    const nowMs = this.#options.env.now();
+    for (const replica of this.#replicas.values()) {
+      if (!replica.working || replica.raft.role !== "leader") continue;
+      replica.raft.stepDown(nowMs);
+      this.#makeReady(replica);
+    }
+  }
+
+  // From the transport.
+
+  onMessages(from: Hello, messages: readonly Message[]): void {
+    for (const message of messages) {
+      const replica = this.#replicas.get(message.shardId);
+      if (replica !== undefined && replica.replicaId === message.to) replica.deliver(message, from.hostId);
+    }
+  }
+
+  onUnreachable(target: Target): void {
+    for (const replica of this.#replicas.values()) {
+      const { voters, nonVotings } = replica.raft.membership;
+      for (const members of [voters, nonVotings]) {
+        for (const [id, at] of members) if (at === target) replica.raft.unreachable(id);
+      }
+    }
+  }
+
+  /** Lands a snapshot for a replica that runs here, then hands it to its core. */
+  async onSnapshot(from: Hello, header: SnapshotHeader, chunks: AsyncIterable<Uint8Array>): Promise<void> {
+    const replica = this.#replicas.get(header.shardId);
+    if (replica?.working !== true || replica.replicaId !== header.to) {
+      throw new OpError("DL_ERR_SHARD_NOT_FOUND", `shard ${header.shardId} replica ${header.to}`);
+    }
+    if (header.snapshot.index <= replica.raft.commit) return;
+    const stored = await this.#options.snapshots.receive(header.to, header.snapshot, chunks);
+    this.#options.listeners?.snapshotReceived?.(header.shardId, header.to, stored.index);
+    const { shardId, from: sender, to, term, lineage } = header;
+    const type = MessageType.InstallSnapshot;
+    replica.deliver({ type, shardId, from: sender, to, term, lineage, snapshot: stored }, from.hostId);
+  }
+
+  // Ends.
+
+  /** Durability can no longer be promised: sockets are closed at once, open requests are unknown. */
+  fatal(error: unknown): void {
+    if (this.#closed) return;
+    this.#shutDown(new OpError("DL_ERR_STORAGE_FAILED", undefined, { cause: error }));
+    this.#options.transport.close().catch(() => {});
+    this.#options.onFatal(error);
+  }
+
+  /** Stops every replica and waits for the append in flight. Log, transport and files are closed by their owner. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#shutDown(new OpError("DL_ERR_CLOSED"));
+    await this.#wal.whenIdle();
+    for (const replica of this.#replicas.values()) await replica.rsm.close();
+    this.#replicas.clear();
+  }
+
+  #shutDown(error: OpError): void {
+    this.#closed = true;
+    this.#ticker?.cancel();
+    this.#turn?.cancel();
+    for (const replica of this.#replicas.values()) replica.stop(error);
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new OpError("DL_ERR_CLOSED", undefined, { outcome: "rejected" });
+  }
+
+  #makeReady(replica: Replica): void {
+    if (replica.scheduled || this.#closed) return;
+    replica.scheduled = true;
+    this.#ready.push(replica);
+    this.#turn ??= this.#options.env.timers.soon(() => this.#runTurn());
+  }
+
+  #runTurn(): void {
+    this.#turn = undefined;
+    if (this.#closed) return;
+    const ready = this.#ready;
+    this.#ready = [];
+    for (const replica of ready) replica.scheduled = false;
+    for (const replica of runTurn(ready, this.#context)) this.#makeReady(replica);
+  }
+
+  #tick(): void {
+    const nowMs = this.#options.env.now();
+    this.#wal.retry();
+    for (const request of this.#watched) {
+      if (request.deadlineMs <= nowMs) request.fail("timeout", timeoutError(request.kind, request.shardId));
+    }
+    for (const replica of this.#replicas.values()) {
+      replica.tick(nowMs);
+      this.#yieldIfSlowDisk(replica, nowMs);
+    }
+  }
+
+  /** A host whose append is older than half an election timeout gives its leaderships away. */
+  #yieldIfSlowDisk(replica: Replica, nowMs: number): void {
+    const limitMs = (replica.config.electionTicks * this.#options.rttMs) / 2;
+    if (replica.raft.role !== "leader" || !replica.working) return;
+    if (this.#options.logDb.appendAgeMs() <= limitMs) return;
+    this.#options.env.logger.warn({ shardId: replica.shardId }, "the log is slow: leadership given up");
+    replica.raft.stepDown(nowMs);
+    this.#makeReady(replica);
+  }
+
+  #runSnapshotJob(job: () => Promise<void>): void {
+    this.#saveQueue.push(job);
+    this.#nextSave();
+  }
+
+  #nextSave(): void {
+    if (this.#saves >= LIMITS.snapshotSavesMax) return;
+    const job = this.#saveQueue.shift();
+    if (job === undefined) return;
+    this.#saves += 1;
+    job().finally(() => {
+      this.#saves -= 1;
+      this.#nextSave();
+    });
+  }
+}

@@ -1,0 +1,59 @@
+/** What the engine is given by its composition root, and what one replica is given by the engine. */
+import type { Env, Logger } from "../../shared/env/env.js";
+import type { Index, ReplicaId, ShardId, Target, Term } from "../../shared/types/ids.js";
+import type { Message } from "../../shared/types/message.js";
+import type { LogDb } from "../logdb/port.js";
+import type { SnapshotStore } from "../rsm/types.js";
+import type { Transport } from "../transport/port.js";
+import type { Replica } from "./replica.js";
+import type { WalQueue } from "./wal-queue.js";
+
+export interface EngineOptions {
+  readonly env: Env;
+  readonly logDb: LogDb;
+  readonly transport: Transport;
+  readonly snapshots: SnapshotStore;
+  /** Length of a tick. */
+  readonly rttMs: number;
+  /** Incarnation counter of this start of the host. */
+  readonly incarnation: number;
+  /** The log failed: sockets are closed already, pending requests are unknown. */
+  readonly onFatal: (error: unknown) => void;
+  readonly listeners?: EngineListeners;
+}
+
+export interface LeaderUpdate {
+  readonly shardId: ShardId;
+  readonly replicaId: ReplicaId;
+  /** 0 = none known. */
+  readonly leaderId: ReplicaId;
+  readonly term: Term;
+}
+
+/** Called from the turn: must be quick and must not throw. */
+export interface EngineListeners {
+  leaderUpdated?(update: LeaderUpdate): void;
+  /** A replica stopped working by itself: removed, superseded, or fenced after a failure. */
+  replicaFaulted?(shardId: ShardId, replicaId: ReplicaId, fault: string): void;
+  membershipChanged?(shardId: ShardId, replicaId: ReplicaId, configChangeIndex: Index): void;
+  snapshotCreated?(shardId: ShardId, replicaId: ReplicaId, index: Index): void;
+  snapshotReceived?(shardId: ShardId, replicaId: ReplicaId, index: Index): void;
+}
+
+/** The engine as one replica sees it. */
+export interface ReplicaPorts {
+  readonly env: Env;
+  readonly logger: Logger;
+  readonly logDb: LogDb;
+  readonly wal: WalQueue;
+  readonly snapshots: SnapshotStore;
+  readonly transport: Transport;
+  readonly incarnation: number;
+  readonly rttMs: number;
+  readonly listeners: EngineListeners;
+  /** Puts the replica into the next turn. */
+  ready(replica: Replica): void;
+  send(target: Target, message: Message): void;
+  /** Runs a snapshot job when one of the host's few places is free. */
+  snapshotJob(job: () => Promise<void>): void;
+}

@@ -1,0 +1,393 @@
+/**
+ * One replica: its Raft core, its state machine, its open requests. The turn (turn.ts) calls `step`, `emit`, `apply`
+ * in that order; everything else only queues and asks for a turn. An error inside one replica fences that replica and
+ * leaves the host running.
+ */
+import { BlockBuilder, EntryType } from "../../shared/codec/block.js";
+import { errorText, OpError } from "../../shared/errors.js";
+import { LIMITS } from "../../shared/limits.js";
+import type { Index, ReplicaId, RequestKey, ShardId, TimeMs } from "../../shared/types/ids.js";
+import { type ConfigChange, type Membership, roleOf, targetOf } from "../../shared/types/membership.js";
+import type { Message, SnapshotMeta } from "../../shared/types/message.js";
+import type { Dropped, Output, RaftCore, RaftUpdate } from "../raft/types.js";
+import type { Result } from "../rsm/state-machine.js";
+import { MachineFailure, type ReplicaStateMachine, type RsmSink } from "../rsm/types.js";
+import type { FullReplicaConfig } from "./config.js";
+import { ProposalBook, ReadBook } from "./pending.js";
+import type { ReplicaPorts } from "./ports.js";
+import { dropError, type RequestState } from "./requests.js";
+import { Snapshotter } from "./snapshotter.js";
+
+interface QueuedProposal {
+  readonly request: RequestState;
+  readonly type: EntryType;
+  readonly firstSequence: number;
+  readonly commands: readonly Uint8Array[];
+}
+
+const LINGER_ELECTION_TIMEOUTS = 10;
+
+/** The parts a replica is made of; made by start.ts. `raft` and `rsm` exist before the first turn. */
+export interface ReplicaParts {
+  readonly config: FullReplicaConfig;
+  readonly app: string;
+  readonly raft: RaftCore;
+  readonly rsm: ReplicaStateMachine;
+  readonly snapshot: SnapshotMeta | undefined;
+}
+
+export class Replica implements RsmSink {
+  readonly shardId: ShardId;
+  readonly replicaId: ReplicaId;
+  readonly config: FullReplicaConfig;
+  readonly app: string;
+  readonly raft: RaftCore;
+  readonly rsm: ReplicaStateMachine;
+  readonly proposals = new ProposalBook();
+  readonly reads = new ReadBook();
+  readonly snapshotter: Snapshotter;
+  /** In the set of the next turn. */
+  scheduled = false;
+  /** Empty, or why this replica no longer works: it only waits to be stopped. */
+  fault = "";
+  readonly #ports: ReplicaPorts;
+  readonly #builder = new BlockBuilder();
+  /** How to answer a replica that is not in our membership (yet): the host it spoke from. */
+  readonly #routes = new Map<ReplicaId, string>();
+  #inbox: Message[] = [];
+  #queue: QueuedProposal[] = [];
+  #queueBytes = 0;
+  #applyBusy = false;
+  #restoring = false;
+  #restoreNext: SnapshotMeta | undefined;
+  /** Removed from the shard, but still answering peers for a while, so that they learn of the removal and can elect. */
+  #lingering = false;
+  #stopped = false;
+  #reportedApplied: Index;
+
+  constructor(parts: ReplicaParts, ports: ReplicaPorts) {
+    this.config = parts.config;
+    this.shardId = parts.config.shardId;
+    this.replicaId = parts.config.replicaId;
+    this.app = parts.app;
+    this.raft = parts.raft;
+    this.rsm = parts.rsm;
+    this.#ports = ports;
+    this.#reportedApplied = parts.rsm.applied;
+    this.snapshotter = new Snapshotter(this, ports, parts.snapshot);
+  }
+
+  get working(): boolean {
+    return this.fault === "" && !this.#stopped;
+  }
+
+  get role(): "voter" | "nonVoting" | "witness" | undefined {
+    return roleOf(this.raft.membership, this.replicaId);
+  }
+
+  /** Takes part in the shard's protocol. */
+  get #talking(): boolean {
+    return this.working || this.#lingering;
+  }
+
+  // Inputs: queue and ask for a turn.
+
+  /** A message of a peer; dropped when the inbox is full (peers repeat what matters). */
+  deliver(message: Message, fromHost: string): void {
+    if (!this.#talking || this.#inbox.length >= LIMITS.inboxMessagesMax) return;
+    if (targetOf(this.raft.membership, message.from) === undefined) this.#routes.set(message.from, fromHost);
+    this.#inbox.push(message);
+    this.#ports.ready(this);
+  }
+
+  /** Queues commands under one request. Refuses before anything is queued when a bound is hit. */
+  propose(request: RequestState, type: EntryType, commands: readonly Uint8Array[]): OpError | undefined {
+    const refusal = this.#refusal(request, commands);
+    if (refusal !== undefined) return refusal;
+    let bytes = 0;
+    for (const command of commands) bytes += command.length;
+    this.#queueBytes += bytes;
+    this.#queue.push({ request, type, firstSequence: this.proposals.add(request), commands });
+    this.#ports.ready(this);
+    return undefined;
+  }
+
+  read(request: RequestState): OpError | undefined {
+    if (!this.working) return this.#notWorking();
+    if (this.reads.size >= LIMITS.readIndexQueueMax) return new OpError("DL_ERR_SYSTEM_BUSY", "too many reads wait");
+    this.reads.add(request);
+    this.#ports.ready(this);
+    return undefined;
+  }
+
+  /** The host's tick: deadlines of requests, and of the core when due. */
+  tick(nowMs: TimeMs): void {
+    this.proposals.expire(nowMs);
+    if (this.reads.expire(nowMs, this.#ports.rttMs * this.config.electionTicks)) this.#ports.ready(this);
+    if (this.#talking && this.raft.deadlineMs <= nowMs) this.#ports.ready(this);
+  }
+
+  // The turn.
+
+  /** Phase 1: everything that arrived goes through the core. */
+  step(nowMs: TimeMs): void {
+    if (!this.#talking) return;
+    try {
+      const inbox = this.#inbox;
+      this.#inbox = [];
+      for (const message of inbox) this.raft.receive(message, nowMs);
+      if (this.raft.deadlineMs <= nowMs) this.raft.tick(nowMs);
+      this.#proposeQueued();
+      const sequence = this.reads.takeBatch(nowMs);
+      if (sequence > 0) this.raft.readIndex(this.#key(sequence));
+    } catch (error) {
+      this.fence(errorText(error));
+    }
+  }
+
+  /** Phase 2: what the core wants done is handed to log, transport, state machine and callers. */
+  emit(): void {
+    while (this.#talking && this.raft.hasOutput) {
+      let out: Output;
+      try {
+        out = this.raft.takeOutput();
+      } catch (error) {
+        this.fence(errorText(error));
+        return;
+      }
+      this.#perform(out);
+    }
+  }
+
+  /** Phase 3: applies for at most `budgetMs`. True if more is waiting. */
+  apply(budgetMs: number): boolean {
+    if (!this.working || this.#applyBusy || this.#restoring) return false;
+    let state: "idle" | "more" | Promise<void>;
+    try {
+      state = this.rsm.run(budgetMs);
+    } catch (error) {
+      this.#failed(error);
+      return false;
+    }
+    this.#afterApply();
+    if (typeof state === "string") return state === "more";
+    this.#applyBusy = true;
+    state.then(
+      () => {
+        this.#applyBusy = false;
+        this.#afterApply();
+        this.#ports.ready(this);
+      },
+      (error: unknown) => {
+        this.#applyBusy = false;
+        this.#failed(error);
+      },
+    );
+    return false;
+  }
+
+  // Answers of the state machine (RsmSink).
+
+  onResult(sequence: number, index: Index, result: Result): void {
+    this.proposals.arrive(sequence, index, result);
+  }
+
+  onConfigChange(
+    index: Index,
+    change: ConfigChange,
+    membership: Membership,
+    key: RequestKey,
+    refusal: string | undefined,
+  ): void {
+    if (!this.working) return;
+    this.raft.configChangeApplied(index, membership);
+    if (key.replicaId === this.replicaId && key.incarnation === this.#ports.incarnation) {
+      if (refusal === undefined) this.proposals.arrive(key.sequence, index, { value: index });
+      else this.proposals.fail(key.sequence, "rejected", new OpError("DL_ERR_REJECTED", refusal));
+    }
+    if (refusal === undefined) this.#ports.listeners.membershipChanged?.(this.shardId, this.replicaId, index);
+    if (change.kind === "remove" && change.replicaId === this.replicaId && refusal === undefined) this.#leave();
+  }
+
+  // Ends.
+
+  /** Stops working after a failure of its own; the host goes on. */
+  fence(why: string): void {
+    this.#lingering = false;
+    if (!this.working) return;
+    this.#ports.logger.error({ shardId: this.shardId, replicaId: this.replicaId, why }, "replica fenced");
+    this.#endAs(`fenced: ${why}`);
+  }
+
+  /** Our own removal is applied: no more service here, but peers are still answered for a while (see #lingering). */
+  #leave(): void {
+    this.#lingering = true;
+    const lingerMs = LINGER_ELECTION_TIMEOUTS * this.config.electionTicks * this.#ports.rttMs;
+    this.#ports.env.timers.after(lingerMs, () => {
+      this.#lingering = false;
+    });
+    this.#endAs("removed");
+  }
+
+  /** No further effects; every open request is answered `terminated`. */
+  stop(error: OpError): void {
+    this.#stopped = true;
+    this.#lingering = false;
+    this.#failAll(error);
+    this.snapshotter.cancel();
+  }
+
+  #endAs(fault: string): void {
+    this.fault = fault;
+    const code = fault === "removed" ? "DL_ERR_REPLICA_REMOVED" : "DL_ERR_REPLICA_FENCED";
+    this.#failAll(
+      new OpError(code, `shard ${this.shardId} replica ${this.replicaId}: ${fault}`, { outcome: "unknown" }),
+    );
+    this.snapshotter.cancel();
+    this.#ports.listeners.replicaFaulted?.(this.shardId, this.replicaId, fault);
+  }
+
+  #failAll(error: OpError): void {
+    this.#inbox = [];
+    this.#queue = [];
+    this.#queueBytes = 0;
+    this.proposals.failAll("terminated", error);
+    this.reads.failAll("terminated", error);
+  }
+
+  #failed(error: unknown): void {
+    if (error instanceof MachineFailure) this.fence(`${error.errorHash} at index ${error.index}: ${error.message}`);
+    else this.fence(errorText(error));
+  }
+
+  #notWorking(): OpError {
+    if (this.#stopped) return new OpError("DL_ERR_SHARD_CLOSED", undefined, { outcome: "rejected" });
+    return new OpError(this.fault === "removed" ? "DL_ERR_REPLICA_REMOVED" : "DL_ERR_REPLICA_FENCED", this.fault);
+  }
+
+  #refusal(request: RequestState, commands: readonly Uint8Array[]): OpError | undefined {
+    if (!this.working) return this.#notWorking();
+    for (const command of commands) {
+      if (command.length <= LIMITS.commandBytesMax) continue;
+      const what = `command of ${command.length} bytes, at most ${LIMITS.commandBytesMax}`;
+      return new OpError("DL_ERR_PAYLOAD_TOO_BIG", what);
+    }
+    if (this.#ports.wal.diskFull) return new OpError("DL_ERR_DISK_FULL");
+    if (this.#queueBytes >= LIMITS.proposalQueueBytesMax) return new OpError("DL_ERR_SYSTEM_BUSY", "the queue is full");
+    if (this.proposals.size + request.count > LIMITS.pendingRequestsMax) {
+      return new OpError("DL_ERR_SYSTEM_BUSY", `${this.proposals.size} requests are open`);
+    }
+    return undefined;
+  }
+
+  #key(sequence: number): RequestKey {
+    return { replicaId: this.replicaId, incarnation: this.#ports.incarnation, sequence };
+  }
+
+  /** Packs queued commands into blocks as large as allowed, and proposes them. */
+  #proposeQueued(): void {
+    if (this.#queue.length === 0) return;
+    const queue = this.#queue;
+    this.#queue = [];
+    this.#queueBytes = 0;
+    const builder = this.#builder;
+    for (const { request, type, firstSequence, commands } of queue) {
+      if (request.settled) continue;
+      request.handedOver = true;
+      const alone = type === EntryType.ConfigChange;
+      if (alone) this.#flushBuilder();
+      for (let i = 0; i < commands.length; i++) {
+        const command = commands[i] as Uint8Array;
+        const full =
+          builder.count >= LIMITS.blockEntriesMax || builder.byteLength + command.length > LIMITS.blockBytesMax;
+        if (full) this.#flushBuilder();
+        builder.add(type, this.#key(firstSequence + i), command);
+      }
+      if (alone) this.#flushBuilder();
+    }
+    this.#flushBuilder();
+  }
+
+  #flushBuilder(): void {
+    if (this.#builder.count > 0) this.raft.propose(this.#builder.finish());
+  }
+
+  #perform(out: Output): void {
+    if (out.update !== undefined) this.#persist(out.update);
+    if (out.restore !== undefined) this.#restore(out.restore);
+    for (const message of out.messages) this.#send(message);
+    if (out.committed.length > 0 && this.working) this.rsm.enqueue(out.committed);
+    for (const read of out.readStates) this.reads.confirm(read.key.sequence, read.index);
+    if (out.readStates.length > 0) this.reads.release(this.rsm.applied);
+    for (const dropped of out.dropped) this.#drop(dropped);
+    for (const request of out.snapshotRequests) this.snapshotter.send(request);
+    if (out.leader !== undefined) {
+      const { leaderId, term } = out.leader;
+      this.#ports.listeners.leaderUpdated?.({ shardId: this.shardId, replicaId: this.replicaId, leaderId, term });
+    }
+    if (out.removed !== undefined && this.working) this.#endAs(out.removed);
+  }
+
+  #persist(update: RaftUpdate): void {
+    const { hardState, blocks, snapshot } = update;
+    const parts = { shardId: this.shardId, replicaId: this.replicaId, hardState, blocks };
+    this.#ports.wal.add(snapshot === undefined ? parts : { ...parts, snapshot }, () => {
+      if (!this.#talking) return;
+      this.raft.persisted(update.sequence);
+      this.#ports.ready(this);
+    });
+  }
+
+  /** One at a time: a newer snapshot that comes meanwhile is restored next. */
+  #restore(meta: SnapshotMeta): void {
+    if (this.#restoring) {
+      this.#restoreNext = meta;
+      return;
+    }
+    this.#restoring = true;
+    const done = new AbortController();
+    this.rsm.restore(meta, done.signal).then(
+      () => {
+        this.#restoring = false;
+        if (!this.working) return;
+        const next = this.#restoreNext;
+        this.#restoreNext = undefined;
+        if (next !== undefined) {
+          this.#restore(next);
+          return;
+        }
+        this.#reportedApplied = this.rsm.applied;
+        this.raft.restored(meta);
+        this.snapshotter.installed(meta);
+        this.reads.release(this.rsm.applied);
+        this.#ports.ready(this);
+      },
+      (error: unknown) => this.#failed(error),
+    );
+  }
+
+  #send(message: Message): void {
+    const target = targetOf(this.raft.membership, message.to) ?? this.#routes.get(message.to);
+    if (target !== undefined) this.#ports.send(target, message);
+  }
+
+  #drop(dropped: Dropped): void {
+    const { firstKey, count, reason } = dropped;
+    if (firstKey.replicaId !== this.replicaId || firstKey.incarnation !== this.#ports.incarnation) return;
+    const error = dropError(reason);
+    if (dropped.kind === "readIndex") this.reads.drop(firstKey.sequence, error);
+    else this.proposals.drop(firstKey.sequence, count, error);
+  }
+
+  #afterApply(): void {
+    if (!this.working) return;
+    const { applied } = this.rsm;
+    if (applied > this.#reportedApplied) {
+      this.#reportedApplied = applied;
+      this.raft.appliedTo(applied);
+      this.reads.release(applied);
+      this.snapshotter.applied(applied);
+    }
+    if (this.raft.hasOutput) this.#ports.ready(this);
+  }
+}

@@ -1,0 +1,329 @@
+/**
+ * LogDb on a write-ahead log: one frame and one durable write per append, one in flight, queued in order. Opened by
+ * `openWalLogDb` (wal-open.ts), which recovers what this class starts from.
+ *
+ * Invariants: memory says only what is durable (it changes when a frame's write has settled); a failed or overdue write
+ * ends everything (`#fail`), because a retried one proves nothing. A full disk is met when a new segment is made,
+ * before anything of the append is written.
+ */
+import type { EntryBlock } from "../../shared/codec/block.js";
+import type { Env } from "../../shared/env/env.js";
+import { errorText, FatalStorageError, isOpError, OpError } from "../../shared/errors.js";
+import type { Index, Term } from "../../shared/types/ids.js";
+import type { CheckpointStore } from "./checkpoint-store.js";
+import type { LogDb, LogDbMetrics, LogUpdate, RecoveredReplica, Recovery, ReplicaKey } from "./port.js";
+import { nameOf } from "./update-check.js";
+import { applyBatch, type Batch, prepareBatch, type Replicas } from "./wal-batch.js";
+import { readBlocks } from "./wal-reader.js";
+import type { WalRange } from "./wal-replica.js";
+import { FLOOR_ROW, numberRow, removedRow } from "./wal-rows.js";
+import { WalWriter, type WriterStart } from "./wal-writer.js";
+
+export interface WalMetrics extends LogDbMetrics {
+  /** Durable writes of frames so far: one per append, and those of seals and checkpoints. */
+  readonly durableWrites: number;
+}
+
+export interface WalLogDb extends LogDb {
+  metrics(): WalMetrics;
+  /** Replicas whose entries keep the oldest segment from being used again: snapshot and compact these first. */
+  pinning(): readonly ReplicaKey[];
+}
+
+/** What wal-open.ts hands over. */
+export interface WalStart extends WriterStart {
+  readonly recovery: Recovery;
+  readonly replicas: Replicas;
+  /** Removed by frames, not yet rows of the checkpoint store. */
+  readonly removedNow: readonly ReplicaKey[];
+  readonly store: CheckpointStore;
+  readonly sealAfterMs: number;
+  readonly onFatal: (error: FatalStorageError) => void;
+}
+
+interface Job {
+  readonly updates: readonly LogUpdate[];
+  readonly resolve: (sequence: number) => void;
+  readonly reject: (error: Error) => void;
+  readonly sinceMs: number;
+}
+
+export class WalLog implements WalLogDb {
+  readonly #start: WalStart;
+  readonly #env: Env;
+  readonly #replicas: Replicas;
+  readonly #writer: WalWriter;
+  readonly #queue: Job[] = [];
+  readonly #whenIdle: (() => void)[] = [];
+  #busy = false;
+  #sealArmed = false;
+  #retiring = false;
+  #removedRows: ReplicaKey[];
+  #fatal: FatalStorageError | undefined;
+  #closing: Promise<void> | undefined;
+  #serial = 0;
+  #appends = 0;
+
+  constructor(start: WalStart) {
+    this.#start = start;
+    this.#env = start.env;
+    this.#replicas = start.replicas;
+    this.#writer = new WalWriter(start, start.replicas.table);
+    this.#removedRows = [...start.removedNow];
+  }
+
+  recovery(): Recovery {
+    return this.#start.recovery;
+  }
+
+  state(key: ReplicaKey): RecoveredReplica | undefined {
+    return this.#replicas.table.get(key)?.recovered();
+  }
+
+  list(): { readonly present: readonly ReplicaKey[]; readonly removed: readonly ReplicaKey[] } {
+    const present = [...this.#replicas.table.values()].map(({ shardId, replicaId }) => ({ shardId, replicaId }));
+    return { present, removed: this.#replicas.removed.list() };
+  }
+
+  append(updates: readonly LogUpdate[]): Promise<number> {
+    if (this.#fatal !== undefined) return Promise.reject(this.#fatal);
+    if (this.#closing !== undefined) return Promise.reject(closed());
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ updates, resolve, reject, sinceMs: this.#env.now() });
+      if (!this.#busy) this.#pump();
+    });
+  }
+
+  durableSequence(): number {
+    return this.#writer.sequence;
+  }
+
+  async read(key: ReplicaKey, first: Index, last: Index, maxBytes: number): Promise<readonly EntryBlock[]> {
+    if (this.#fatal !== undefined) throw this.#fatal;
+    const replica = this.#replicas.table.get(key);
+    if (replica === undefined) throw new OpError("DL_ERR_INVALID_ARGUMENT", `${nameOf(key)} is not here`);
+    return readBlocks(replica, { first, last }, maxBytes, this.#env.crc32);
+  }
+
+  term(key: ReplicaKey, index: Index): Term | undefined {
+    return this.#replicas.table.get(key)?.log.term(index);
+  }
+
+  appendAgeMs(): number {
+    const head = this.#queue[0];
+    return head === undefined ? 0 : this.#env.now() - head.sinceMs;
+  }
+
+  metrics(): WalMetrics {
+    const { segments, store } = this.#start;
+    return {
+      appends: this.#appends,
+      bytesWritten: this.#writer.bytesWritten,
+      segments: segments.used.length,
+      diskBytes: segments.diskBytes + store.diskBytes(),
+      durableWrites: this.#writer.writes,
+    };
+  }
+
+  pinning(): readonly ReplicaKey[] {
+    const oldest = this.#start.segments.used[0];
+    const keys: ReplicaKey[] = [];
+    if (oldest === undefined || oldest === this.#writer.segment) return keys;
+    for (const { log, shardId, replicaId } of this.#replicas.table.values()) {
+      if (log.slice(log.first, log.first)[0]?.segment === oldest) keys.push({ shardId, replicaId });
+    }
+    return keys;
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  /** Part of opening: a log that has no place to go on begins a segment. */
+  async begin(): Promise<void> {
+    await this.#writer.rotate(0);
+  }
+
+  /** Part of the deadline: an operation did not settle. */
+  overdue(what: string): void {
+    this.#fail(new Error(`${what} did not settle in time`));
+  }
+
+  /** Starts what waits, one append at a time. */
+  #pump(): void {
+    while (!this.#busy && this.#fatal === undefined) {
+      const job = this.#queue[0];
+      if (job === undefined) {
+        this.#idle();
+        return;
+      }
+      this.#begin(job);
+    }
+  }
+
+  /** The job stays at the head of the queue until it settles. */
+  #begin(job: Job): void {
+    try {
+      if (job.updates.length === 0) {
+        this.#queue.shift();
+        job.resolve(this.#writer.sequence);
+        return;
+      }
+      this.#serial += 1;
+      const batch = prepareBatch(job.updates, this.#replicas, this.#serial);
+      const bytes = this.#writer.frameBytes(batch);
+      this.#busy = true;
+      if (this.#writer.fits(bytes, batch.hasBlocks)) this.#write(job, batch);
+      else this.#writeInNext(job, batch, bytes);
+    } catch (error) {
+      if (!isOpError(error)) throw error;
+      this.#refuse(error);
+    }
+  }
+
+  #write(job: Job, batch: Batch): void {
+    const { durable, ranges } = this.#writer.write(batch);
+    durable.then(
+      () => this.#settled(job, batch, ranges),
+      (error: unknown) => this.#fail(error),
+    );
+  }
+
+  #writeInNext(job: Job, batch: Batch, bytes: number): void {
+    this.#writer.rotate(bytes).then(
+      () => {
+        if (this.#fatal === undefined) this.#write(job, batch);
+      },
+      (error: unknown) => {
+        if (!isOpError(error) || this.#fatal !== undefined) {
+          this.#fail(error);
+          return;
+        }
+        this.#refuse(error);
+        this.#pump();
+      },
+    );
+  }
+
+  /** Nothing of the first job was written. */
+  #refuse(error: OpError): void {
+    const job = this.#queue.shift();
+    this.#busy = false;
+    job?.reject(error);
+  }
+
+  #settled(job: Job, batch: Batch, ranges: readonly WalRange[]): void {
+    const removed = applyBatch(batch, ranges, this.#replicas);
+    if (removed.length > 0) this.#removedRows.push(...removed);
+    this.#appends += 1;
+    this.#queue.shift();
+    this.#busy = false;
+    this.#writer.prepareAhead((error) => this.#fail(error));
+    this.#retire();
+    job.resolve(this.#writer.sequence);
+    this.#pump();
+  }
+
+  /** Lets go of the oldest segments that nothing lives in. */
+  #retire(): void {
+    const { segments } = this.#start;
+    const { used } = segments;
+    const current = this.#writer.segment;
+    if (this.#retiring || used[0] === current || used[0]?.liveRanges !== 0) return;
+    const count = used.findIndex((segment) => segment === current || segment.liveRanges > 0);
+    this.#retiring = true;
+    segments.retire(count, this.#takeRows()).then(
+      () => {
+        this.#retiring = false;
+      },
+      (error: unknown) => this.#fail(error),
+    );
+  }
+
+  /** Rows that must be durable before the frames that say the same are gone. */
+  #takeRows(): { key: string; value: Uint8Array }[] {
+    const value = numberRow(this.#writer.sequence);
+    const rows = this.#removedRows.map((key) => ({ key: removedRow(key), value }));
+    this.#removedRows = [];
+    return [...rows, { key: FLOOR_ROW, value }];
+  }
+
+  #idle(): void {
+    for (const resolve of this.#whenIdle.splice(0)) resolve();
+    if (!this.#writer.sealed && !this.#sealArmed && this.#closing === undefined) {
+      this.#armSeal(this.#start.sealAfterMs);
+    }
+  }
+
+  #armSeal(delayMs: number): void {
+    this.#sealArmed = true;
+    this.#env.timers.after(delayMs, () => {
+      this.#sealArmed = false;
+      if (this.#busy || this.#writer.sealed || this.#fatal !== undefined || this.#closing !== undefined) return;
+      const restMs = this.#writer.lastWriteMs + this.#start.sealAfterMs - this.#env.now();
+      if (restMs > 0) this.#armSeal(restMs);
+      else this.#seal();
+    });
+  }
+
+  #seal(): void {
+    const durable = this.#writer.seal();
+    if (durable === undefined) return;
+    this.#busy = true;
+    durable.then(
+      () => {
+        this.#busy = false;
+        this.#pump();
+      },
+      (error: unknown) => this.#fail(error),
+    );
+  }
+
+  async #close(): Promise<void> {
+    await this.#becomeIdle();
+    if (this.#fatal === undefined && !this.#writer.sealed) this.#seal();
+    await this.#becomeIdle();
+    if (this.#fatal === undefined) {
+      try {
+        await this.#start.segments.commit(this.#takeRows());
+      } catch (error) {
+        this.#fail(error);
+      }
+    }
+    this.#start.watch.stop();
+    const released = this.#release();
+    // After a failure an operation may never settle: nobody waits for it.
+    if (this.#fatal === undefined) await released;
+  }
+
+  async #becomeIdle(): Promise<void> {
+    if (this.#busy && this.#fatal === undefined) await new Promise<void>((resolve) => this.#whenIdle.push(resolve));
+  }
+
+  async #release(): Promise<void> {
+    const { segments, store } = this.#start;
+    try {
+      await segments.idle();
+      await segments.closeFiles();
+      await store.close();
+    } catch (error) {
+      this.#env.logger.warn({ error: errorText(error) }, "closing the log failed");
+    }
+  }
+
+  #fail(cause: unknown): void {
+    if (this.#fatal !== undefined) return;
+    const error = new FatalStorageError(`the log cannot be written: ${errorText(cause)}`, { cause });
+    this.#fatal = error;
+    this.#writer.stop();
+    this.#start.watch.stop();
+    for (const { reject } of this.#queue.splice(0)) reject(error);
+    for (const resolve of this.#whenIdle.splice(0)) resolve();
+    this.#start.onFatal(error);
+  }
+}
+
+function closed(): OpError {
+  return new OpError("DL_ERR_CLOSED", "the log is closed", { outcome: "rejected" });
+}

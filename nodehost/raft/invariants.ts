@@ -1,0 +1,127 @@
+/**
+ * Cheap checks of what must hold in one replica after every input (R6–R9, R14 and their like). Called by tests and by
+ * the simulator after each event; not by the engine.
+ */
+import { assert } from "../../shared/assert.js";
+import type { Index, ReplicaId, Term } from "../../shared/types/ids.js";
+import type { Counters, RaftState } from "./state.js";
+import type { PeerStatus, RaftRole } from "./types.js";
+
+export interface Inspection {
+  readonly replicaId: ReplicaId;
+  readonly role: RaftRole;
+  readonly term: Term;
+  readonly vote: ReplicaId;
+  readonly leaderId: ReplicaId;
+  readonly durableTerm: Term;
+  readonly durableVote: ReplicaId;
+  readonly first: Index;
+  readonly last: Index;
+  readonly lastTerm: Term;
+  readonly commit: Index;
+  readonly applied: Index;
+  readonly delivered: Index;
+  readonly durable: Index;
+  readonly handed: Index;
+  readonly memoryFirst: Index;
+  readonly memoryBytes: number;
+  readonly verified: Index;
+  readonly termStart: Index;
+  readonly restoring: boolean;
+  readonly pendingConfigs: readonly Index[];
+  readonly peers: readonly (Omit<PeerStatus, "active"> & {
+    readonly inflightMessages: number;
+    readonly inflightBytes: number;
+  })[];
+  readonly inflightMessagesMax: number;
+  readonly waitingMessages: number;
+  readonly counters: Counters;
+}
+
+export function inspect(s: RaftState): Inspection {
+  const { log } = s;
+  const peers = [...s.peers.values()].map((p) => ({
+    replicaId: p.id,
+    match: p.match,
+    next: p.next,
+    state: p.state,
+    lastContactMs: p.lastContactMs,
+    inflightMessages: p.inflight.count,
+    inflightBytes: p.inflight.bytes,
+  }));
+  return {
+    replicaId: s.id,
+    role: s.role,
+    term: s.term,
+    vote: s.vote,
+    leaderId: s.leaderId,
+    durableTerm: s.durableTerm,
+    durableVote: s.durableVote,
+    first: log.first,
+    last: log.last,
+    lastTerm: log.lastTerm,
+    commit: log.commit,
+    applied: log.applied,
+    delivered: log.delivered,
+    durable: log.durable,
+    handed: log.handed,
+    memoryFirst: log.memoryFirst,
+    memoryBytes: log.memoryBytes,
+    verified: s.verified,
+    termStart: s.termStart,
+    restoring: s.restoring !== undefined,
+    pendingConfigs: [...log.pendingConfigs],
+    peers,
+    inflightMessagesMax: s.config.inflightMessagesMax,
+    waitingMessages: s.out.waiting.length,
+    counters: { ...s.counters },
+  };
+}
+
+/** Throws an AssertionError that names the broken rule. Returns the inspection, to be given as `previous` next time. */
+export function checkInvariants(raft: { inspect(): Inspection }, previous?: Inspection): Inspection {
+  const now = raft.inspect();
+  const who = `replica ${now.replicaId}`;
+  assert(now.first - 1 <= now.commit, `R7 ${who}: first ${now.first} above commit ${now.commit}`);
+  assert(now.commit <= now.last, `R7 ${who}: commit ${now.commit} above last ${now.last}`);
+  assert(now.applied <= now.commit, `R7 ${who}: applied ${now.applied} above commit ${now.commit}`);
+  assert(now.restoring || now.first - 1 <= now.applied, `R7 ${who}: first ${now.first} above applied ${now.applied}`);
+  assert(now.durable <= now.handed && now.handed <= now.last, `R7 ${who}: durable ${now.durable}, last ${now.last}`);
+  assert(now.restoring || now.delivered <= Math.min(now.commit, now.last), `R7 ${who}: delivered ${now.delivered}`);
+  assert(now.restoring || now.memoryFirst <= now.applied + 1, `R7 ${who}: unapplied entries not in memory`);
+  assert(now.verified <= now.last, `R8 ${who}: verified ${now.verified} above last ${now.last}`);
+  assert(now.durableTerm <= now.term, `R9 ${who}: durable term ${now.durableTerm} above term ${now.term}`);
+  if (now.role === "leader") checkLeader(now, who);
+  else assert(now.peers.length === 0, `R13 ${who}: ${now.role} keeps progress of peers`);
+  if (previous !== undefined) checkSteps(previous, now, who);
+  return now;
+}
+
+function checkLeader(now: Inspection, who: string): void {
+  assert(now.leaderId === now.replicaId, `R1 ${who}: leader follows ${now.leaderId}`);
+  assert(now.durableTerm === now.term, `R9 ${who}: leads term ${now.term}, durable is ${now.durableTerm}`);
+  assert(now.durableVote === now.replicaId, `R9 ${who}: leads with a vote that is not durable`);
+  assert(now.last >= now.termStart, `R11 ${who}: its first entry of the term is gone`);
+  for (const peer of now.peers) {
+    const whom = `${who} of ${peer.replicaId}`;
+    assert(peer.match < peer.next, `R14 ${whom}: match ${peer.match}, next ${peer.next}`);
+    assert(peer.match <= now.last, `R14 ${whom}: match ${peer.match} above last ${now.last}`);
+    assert(peer.next <= now.last + 1, `R14 ${whom}: next ${peer.next} above last ${now.last} + 1`);
+    assert(peer.inflightMessages <= now.inflightMessagesMax, `R14 ${whom}: ${peer.inflightMessages} in flight`);
+  }
+}
+
+function checkSteps(before: Inspection, now: Inspection, who: string): void {
+  assert(now.term >= before.term, `R6 ${who}: term fell from ${before.term} to ${now.term}`);
+  assert(now.commit >= before.commit, `R6 ${who}: commit fell from ${before.commit} to ${now.commit}`);
+  assert(now.applied >= before.applied, `R6 ${who}: applied fell from ${before.applied} to ${now.applied}`);
+  assert(now.durableTerm >= before.durableTerm, `R6 ${who}: durable term fell to ${now.durableTerm}`);
+  if (now.term !== before.term) return;
+  assert(before.vote === 0 || now.vote === before.vote, `R10 ${who}: voted ${before.vote}, then ${now.vote}`);
+  if (before.role !== "leader" || now.role !== "leader") return;
+  assert(now.last >= before.last, `R11 ${who}: a leader's log shrank`);
+  for (const peer of now.peers) {
+    const old = before.peers.find((p) => p.replicaId === peer.replicaId);
+    assert(old === undefined || peer.match >= old.match, `R14 ${who}: match of ${peer.replicaId} fell`);
+  }
+}

@@ -1,0 +1,76 @@
+/**
+ * Where proposals go: into the log of a leader, to the leader from a follower, back to the owner otherwise. A request
+ * is reported as dropped only if it certainly was not appended, and what was once refused is never appended later.
+ * Forwarded bodies are appended at most once: by term, and by rising sequence of (member, incarnation).
+ */
+import type { BlockBody } from "../../shared/codec/block.js";
+import { roleOf } from "../../shared/types/membership.js";
+import { MessageType, type ProposeDroppedMessage, type ProposeMessage } from "../../shared/types/message.js";
+import { BUSY_BYTES_MAX } from "./constants.js";
+import { appendOwn } from "./replication.js";
+import { dropProposal, send } from "./send.js";
+import type { RaftState } from "./state.js";
+import type { DropReason } from "./types.js";
+
+export function propose(s: RaftState, body: BlockBody): void {
+  if (s.role === "leader") {
+    const refusal = appendOrRefuse(s, body);
+    if (refusal !== undefined) dropProposal(s, body.firstKey, body.count, refusal);
+    return;
+  }
+  if (s.leaderId === 0) {
+    dropProposal(s, body.firstKey, body.count, "noLeader");
+    return;
+  }
+  const { shardId, id: from, term, lineage, leaderId: to } = s;
+  send(s, { type: MessageType.Propose, shardId, from, to, term, lineage, body });
+}
+
+/**
+ * Membership changes go one at a time: none while another is not applied, none before this leader has committed in
+ * its own term (P11, P12). Each is a block of its own.
+ */
+function appendOrRefuse(s: RaftState, body: BlockBody): DropReason | undefined {
+  if (s.log.busyBytes > BUSY_BYTES_MAX) return "busy";
+  if (body.hasConfigChange) {
+    const free = s.log.pendingConfigs.length === 0 && s.log.commit >= s.termStart && body.count === 1;
+    if (!free) return "configChangePending";
+  }
+  return appendOwn(s, body) ? undefined : "configChangePending";
+}
+
+export function handlePropose(s: RaftState, m: ProposeMessage): void {
+  const { body } = m;
+  const { incarnation, sequence } = body.firstKey;
+  if (roleOf(s.membership, m.from) === undefined) {
+    s.counters.contradictory += 1;
+    return;
+  }
+  const seen = s.forwardedSeen.get(m.from);
+  if (seen !== undefined) {
+    const repeated = incarnation === seen.incarnation ? sequence <= seen.sequence : incarnation < seen.incarnation;
+    if (repeated) {
+      s.counters.duplicateProposal += 1;
+      return;
+    }
+  }
+  s.forwardedSeen.set(m.from, { incarnation, sequence: sequence + body.count - 1 });
+  if (appendOrRefuse(s, body) === undefined) return;
+  const { shardId, id: from, term, lineage } = s;
+  send(s, {
+    type: MessageType.ProposeDropped,
+    shardId,
+    from,
+    to: m.from,
+    term,
+    lineage,
+    incarnation,
+    firstSequence: sequence,
+    count: body.count,
+  });
+}
+
+export function handleProposeDropped(s: RaftState, m: ProposeDroppedMessage): void {
+  const firstKey = { replicaId: s.id, incarnation: m.incarnation, sequence: m.firstSequence };
+  dropProposal(s, firstKey, m.count, "busy");
+}

@@ -1,0 +1,151 @@
+/**
+ * The pure Raft core of one replica: a synchronous reducer (see types.ts for its contract). This class is only the
+ * door; the rules are functions over RaftState, one file per concern. The engine and the simulator call it.
+ */
+import type { BlockBody } from "../../shared/codec/block.js";
+import type { Index, ReplicaId, RequestKey, Term, TimeMs } from "../../shared/types/ids.js";
+import type { Membership } from "../../shared/types/membership.js";
+import type { Message, SnapshotMeta } from "../../shared/types/message.js";
+import { receive } from "./dispatch.js";
+import { persisted } from "./durability.js";
+import { startElection } from "./election.js";
+import { type Inspection, inspect } from "./invariants.js";
+import { configChangeApplied, refreshMembership, restored } from "./membership.js";
+import { hasOutput, takeOutput } from "./output.js";
+import { propose } from "./proposals.js";
+import { localRead } from "./readindex.js";
+import { armElection, canCampaign } from "./roles.js";
+import { snapshotCreated, snapshotSent } from "./snapshots.js";
+import { RaftState } from "./state.js";
+import { deadlineMs, stepDown, tick } from "./timers.js";
+import type { Output, PeerStatus, RaftCore, RaftDeps, RaftRole, RaftStatus } from "./types.js";
+
+export class Raft implements RaftCore {
+  readonly #s: RaftState;
+
+  constructor(deps: RaftDeps) {
+    const s = new RaftState(deps);
+    this.#s = s;
+    refreshMembership(s);
+    s.log.commitEarlierConfigs();
+    armElection(s);
+  }
+
+  get deadlineMs(): TimeMs {
+    return deadlineMs(this.#s);
+  }
+  get role(): RaftRole {
+    return this.#s.role;
+  }
+  get term(): Term {
+    return this.#s.term;
+  }
+  get leaderId(): ReplicaId {
+    return this.#s.leaderId;
+  }
+  get commit(): Index {
+    return this.#s.log.commit;
+  }
+  get applied(): Index {
+    return this.#s.log.applied;
+  }
+  get last(): Index {
+    return this.#s.log.last;
+  }
+  get membership(): Membership {
+    return this.#s.membership;
+  }
+  get hasOutput(): boolean {
+    return hasOutput(this.#s);
+  }
+
+  tick(nowMs: TimeMs): void {
+    this.#advance(nowMs);
+    tick(this.#s);
+  }
+
+  receive(message: Message, nowMs: TimeMs): void {
+    this.#advance(nowMs);
+    receive(this.#s, message);
+  }
+
+  propose(body: BlockBody): void {
+    propose(this.#s, body);
+  }
+
+  readIndex(key: RequestKey): void {
+    localRead(this.#s, key);
+  }
+
+  persisted(sequence: number): void {
+    persisted(this.#s, sequence);
+  }
+
+  appliedTo(index: Index): void {
+    this.#s.log.appliedTo(index);
+  }
+
+  configChangeApplied(index: Index, membership: Membership): void {
+    configChangeApplied(this.#s, index, membership);
+  }
+
+  restored(meta: SnapshotMeta): void {
+    restored(this.#s, meta);
+  }
+
+  snapshotCreated(meta: SnapshotMeta, compactTo: Index): void {
+    snapshotCreated(this.#s, meta, compactTo);
+  }
+
+  snapshotSent(to: ReplicaId, index: Index, ok: boolean): void {
+    snapshotSent(this.#s, to, index, ok);
+  }
+
+  entriesFetched(): void {
+    for (const peer of this.#s.peers.values()) peer.fetching = false;
+    if (this.#s.role === "leader") this.#s.replicateDue = true;
+  }
+
+  unreachable(replica: ReplicaId): void {
+    const peer = this.#s.peers.get(replica);
+    if (peer?.state !== "replicate") return;
+    peer.becomeProbe(peer.match + 1);
+    peer.paused = true;
+  }
+
+  campaign(nowMs: TimeMs): void {
+    this.#advance(nowMs);
+    if (this.#s.role !== "leader" && canCampaign(this.#s)) startElection(this.#s);
+  }
+
+  stepDown(nowMs: TimeMs): void {
+    this.#advance(nowMs);
+    stepDown(this.#s);
+  }
+
+  takeOutput(): Output {
+    return takeOutput(this.#s);
+  }
+
+  status(): RaftStatus {
+    const s = this.#s;
+    const { shardId, id: replicaId, role, term, vote, leaderId, membership, log } = s;
+    const { commit, applied, first, last, durable } = log;
+    const activeSinceMs = s.nowMs - s.config.electionTimeoutMs;
+    const peers: PeerStatus[] = [];
+    for (const { id, match, next, state, lastContactMs } of s.peers.values()) {
+      peers.push({ replicaId: id, match, next, state, active: lastContactMs >= activeSinceMs, lastContactMs });
+    }
+    return { shardId, replicaId, role, term, vote, leaderId, commit, applied, first, last, durable, membership, peers };
+  }
+
+  /** What the invariant checks and tests look at; not for the engine. */
+  inspect(): Inspection {
+    return inspect(this.#s);
+  }
+
+  /** Time never runs backwards here. */
+  #advance(nowMs: TimeMs): void {
+    if (nowMs > this.#s.nowMs) this.#s.nowMs = nowMs;
+  }
+}

@@ -1,0 +1,35 @@
+/** What becomes due by time: heartbeats and check-quorum of a leader, elections of everybody else. Called by Raft. */
+import type { TimeMs } from "../../shared/types/ids.js";
+import { startElection } from "./election.js";
+import { hasQuorumContact, sendHeartbeats } from "./replication.js";
+import { armElection, becomeFollower, canCampaign } from "./roles.js";
+import type { RaftState } from "./state.js";
+
+/** Time at which `tick` next has something to do. */
+export function deadlineMs(s: RaftState): TimeMs {
+  if (s.role === "leader") return s.heartbeatDueMs;
+  return s.isVoter && s.removed === undefined ? s.electionDeadlineMs : Number.POSITIVE_INFINITY;
+}
+
+export function tick(s: RaftState): void {
+  if (s.nowMs < deadlineMs(s)) return;
+  if (s.role === "leader") leaderTick(s);
+  else if (canCampaign(s)) startElection(s);
+  else armElection(s);
+}
+
+function leaderTick(s: RaftState): void {
+  if (s.config.checkQuorum && !hasQuorumContact(s)) {
+    becomeFollower(s, s.term, 0);
+    return;
+  }
+  s.heartbeatDueMs = s.nowMs + s.config.heartbeatIntervalMs;
+  sendHeartbeats(s);
+}
+
+/** Gives up leadership and lets others win the next election. */
+export function stepDown(s: RaftState): void {
+  if (s.role === "follower") return;
+  becomeFollower(s, s.term, 0);
+  armElection(s, 2 * s.config.electionTimeoutMs);
+}

@@ -1,0 +1,194 @@
+/**
+ * The doors of the Raft core: what it is given and the one thing it gives back.
+ *
+ * The core is a synchronous reducer. Inputs: `tick`, `receive`, `propose`, `readIndex`, `persisted`, `applied`,
+ * `configChangeApplied`, `snapshotSent`, … ; nothing happens outside of them. After any inputs the engine calls
+ * `takeOutput()` once and does what it says, in this order:
+ *   1 hand `update` (if any) to the log store, merged with other replicas', and call `persisted(sequence)` when it is
+ *     durable; 2 send `messages` at once (everything in them is already true); 3 apply `committed`; 4 answer
+ *     `readStates` whose index is applied, report `dropped`.
+ * Claims that need durability (votes, acks, the leader's own match) are derived by the core when `persisted` is called
+ * and leave with the next output: no message ever waits outside the core.
+ */
+import type { BlockBody, EntryBlock } from "../../shared/codec/block.js";
+import type { Crc32 } from "../../shared/codec/crc32.js";
+import type { Index, ReplicaId, RequestKey, ShardId, Term, TimeMs } from "../../shared/types/ids.js";
+import type { Membership } from "../../shared/types/membership.js";
+import type { HardState, Message, SnapshotMeta } from "../../shared/types/message.js";
+
+export type RaftRole = "follower" | "preCandidate" | "candidate" | "leader";
+
+export interface RaftConfig {
+  readonly shardId: ShardId;
+  readonly replicaId: ReplicaId;
+  /** T: a follower campaigns after a silence of T … 2T (drawn in milliseconds). */
+  readonly electionTimeoutMs: number;
+  readonly heartbeatIntervalMs: number;
+  readonly preVote: boolean;
+  readonly checkQuorum: boolean;
+  readonly inflightBytesMax: number;
+  readonly inflightMessagesMax: number;
+  readonly replicateBytesMax: number;
+  /** Durable, applied entries kept in memory for slow followers, in bytes. */
+  readonly cacheBytesMax: number;
+}
+
+/** Older entries than the core keeps in memory. */
+export interface LogReader {
+  /**
+   * Blocks from `first` on, not beyond `last`, about `maxBytes`; "pending" when they must be fetched (the owner then
+   * calls `Raft.entriesFetched`), "compacted" when they are gone (the core sends a snapshot instead).
+   */
+  slice(first: Index, last: Index, maxBytes: number): readonly EntryBlock[] | "pending" | "compacted";
+  /** Term at `index`, undefined if not known any more. */
+  term(index: Index): Term | undefined;
+}
+
+/** State a replica starts from. */
+export interface RaftStart {
+  readonly hardState: HardState;
+  /** Membership as of `applied`. */
+  readonly membership: Membership;
+  /** Index up to which the state machine is (the snapshot's, at start). */
+  readonly applied: Index;
+  /** First index in the log, and the term at first − 1. */
+  readonly first: Index;
+  readonly precedingTerm: Term;
+  /** Entries from max(first, applied + 1) to the last: the core keeps all unapplied entries in memory. */
+  readonly blocks: readonly EntryBlock[];
+  readonly last: Index;
+  /** The newest snapshot, if any: sent to followers that need compacted entries. */
+  readonly snapshot: SnapshotMeta | undefined;
+}
+
+export interface RaftDeps {
+  readonly config: RaftConfig;
+  readonly start: RaftStart;
+  readonly reader: LogReader;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
+  readonly crc32: Crc32;
+  readonly nowMs: TimeMs;
+}
+
+/** What must become durable, in the order of its fields; merged by the engine into its next append. */
+export interface RaftUpdate {
+  readonly hardState: HardState;
+  /** The log is reset to this snapshot (installed from a leader). */
+  readonly snapshot?: { readonly meta: SnapshotMeta; readonly reset: boolean };
+  /** An append at i removes all ≥ i. */
+  readonly blocks: readonly EntryBlock[];
+  /** Given back to `persisted`. Grows by one per update. */
+  readonly sequence: number;
+}
+
+export interface ReadState {
+  readonly key: RequestKey;
+  /** The read may be answered from local state once applied ≥ index. */
+  readonly index: Index;
+}
+
+export type DropReason = "noLeader" | "configChangePending" | "leaderChanged" | "transferring" | "notMember" | "busy";
+
+/** Requests that certainly were not appended by this replica's doing: their owner may retry. */
+export interface Dropped {
+  readonly kind: "propose" | "readIndex";
+  readonly firstKey: RequestKey;
+  readonly count: number;
+  readonly reason: DropReason;
+}
+
+/** A follower needs entries that are compacted: stream the newest snapshot to it, then call `snapshotSent`. */
+export interface SnapshotRequest {
+  readonly to: ReplicaId;
+  readonly term: Term;
+}
+
+export interface Output {
+  readonly update: RaftUpdate | undefined;
+  readonly messages: readonly Message[];
+  /** Committed and durable here, in order, each entry once. */
+  readonly committed: readonly EntryBlock[];
+  readonly readStates: readonly ReadState[];
+  readonly dropped: readonly Dropped[];
+  readonly snapshotRequests: readonly SnapshotRequest[];
+  /** Set when leader or term changed since the last output. leaderId 0 = none known. */
+  readonly leader: { readonly leaderId: ReplicaId; readonly term: Term } | undefined;
+  /**
+   * A snapshot was installed into the log and its record is durable: the state machine must restore it before anything
+   * else is applied.
+   */
+  readonly restore: SnapshotMeta | undefined;
+  /** This replica is in the applied Removed set of a peer, or its lineage is superseded: the owner stops it. */
+  readonly removed: "removed" | "superseded" | undefined;
+}
+
+export interface PeerStatus {
+  readonly replicaId: ReplicaId;
+  readonly match: Index;
+  readonly next: Index;
+  readonly state: "probe" | "replicate" | "snapshot";
+  /** Answered within the last election timeout. */
+  readonly active: boolean;
+  readonly lastContactMs: TimeMs;
+}
+
+export interface RaftStatus {
+  readonly shardId: ShardId;
+  readonly replicaId: ReplicaId;
+  readonly role: RaftRole;
+  readonly term: Term;
+  readonly vote: ReplicaId;
+  readonly leaderId: ReplicaId;
+  readonly commit: Index;
+  readonly applied: Index;
+  readonly first: Index;
+  readonly last: Index;
+  /** Highest index durable here. */
+  readonly durable: Index;
+  readonly membership: Membership;
+  /** Filled on the leader only. */
+  readonly peers: readonly PeerStatus[];
+}
+
+/** The pure core of one replica, as the engine and the simulator see it. Implemented by class Raft. */
+export interface RaftCore {
+  /** Time at which `tick` next has something to do. */
+  readonly deadlineMs: TimeMs;
+  readonly role: RaftRole;
+  readonly term: Term;
+  readonly leaderId: ReplicaId;
+  readonly commit: Index;
+  readonly applied: Index;
+  readonly last: Index;
+  readonly membership: Membership;
+  /** True when `takeOutput` would return something. */
+  readonly hasOutput: boolean;
+  tick(nowMs: TimeMs): void;
+  /** A message of a peer, already checked for form. Can never throw on its content. */
+  receive(message: Message, nowMs: TimeMs): void;
+  /** Takes over `body`. Appended (leader), forwarded (follower), or reported in `dropped`. */
+  propose(body: BlockBody): void;
+  /** Asks for a linearizable read point. Answered in `readStates` or `dropped`, or lost (the owner times out). */
+  readIndex(key: RequestKey): void;
+  persisted(sequence: number): void;
+  /** All entries ≤ index went through the state machine. */
+  appliedTo(index: Index): void;
+  /** A config change entry went through the state machine; `membership` is the result, also when it was refused. */
+  configChangeApplied(index: Index, membership: Membership): void;
+  /** The state machine has restored `meta` (see Output.restore). */
+  restored(meta: SnapshotMeta): void;
+  /** A snapshot of ours was recorded durably: `compactTo` may be forgotten from the log. */
+  snapshotCreated(meta: SnapshotMeta, compactTo: Index): void;
+  /** The stream to `to` ended. */
+  snapshotSent(to: ReplicaId, index: Index, ok: boolean): void;
+  /** Entries asked for through LogReader ("pending") are there now. */
+  entriesFetched(): void;
+  unreachable(replica: ReplicaId): void;
+  /** Start an election now (tests, transfer). Ignored by non-voters. */
+  campaign(nowMs: TimeMs): void;
+  /** Give up leadership: no heartbeats, no proposals, follower without leader. */
+  stepDown(nowMs: TimeMs): void;
+  takeOutput(): Output;
+  status(): RaftStatus;
+}

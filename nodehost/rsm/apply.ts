@@ -1,0 +1,250 @@
+/**
+ * Applies committed entries to the machine within a time budget: memory machines entry by entry, concurrent ones in
+ * batches. Owns `applied`, `membership` and the failure. Used by Rsm, which decides when it may run.
+ *
+ * Invariants: a result goes to the sink only for keys of this replica and this incarnation, in log order, after
+ * `applied` covers it; a machine that throws, answers nonsense, or a block whose checksum is wrong ends in a
+ * MachineFailure and nothing is applied afterwards. Answers are checked on every replica, not only where a caller
+ * waits: so a broken machine fails alike everywhere.
+ */
+import { type Entry, type EntryBlock, EntryType } from "../../shared/codec/block.js";
+import { decodeConfigChange } from "../../shared/codec/membership.js";
+import { errorText } from "../../shared/errors.js";
+import type { Index, Term, TimeMs } from "../../shared/types/ids.js";
+import type { ConfigChange, Membership } from "../../shared/types/membership.js";
+import type { SnapshotMeta } from "../../shared/types/message.js";
+import { ApplyQueue } from "./apply-queue.js";
+import { hashText } from "./hash.js";
+import { applyConfigChange } from "./members.js";
+import type { ConcurrentStateMachine, Result, StateMachine } from "./state-machine.js";
+import { MachineFailure, type RsmOptions } from "./types.js";
+
+const BATCH_ENTRIES_MAX = 256;
+const BATCH_BYTES_MAX = 1024 * 1024;
+/** Weight of the newest batch in the running estimate of what an entry costs. */
+const COST_WEIGHT = 0.3;
+/** Stands for a config change entry that cannot be read: it is refused, alike on every replica. */
+const UNREADABLE_CHANGE: ConfigChange = {
+  kind: "remove",
+  replicaId: 0,
+  target: "",
+  expectedConfigChangeIndex: 0,
+  bootstrap: false,
+};
+
+export class Applier {
+  readonly #options: RsmOptions;
+  readonly #queue: ApplyQueue;
+  #applied: Index = 0;
+  #appliedTerm: Term = 0;
+  #membership: Membership;
+  #failure: MachineFailure | undefined;
+  #updating: Promise<void> | undefined;
+  #stopped = false;
+  /** Estimate, to cut batches that would exceed the budget. */
+  #entryCostMs = 0;
+
+  constructor(options: RsmOptions) {
+    this.#options = options;
+    this.#queue = new ApplyQueue(options.crc32);
+    this.#membership = options.membership;
+  }
+
+  get applied(): Index {
+    return this.#applied;
+  }
+
+  get appliedTerm(): Term {
+    return this.#appliedTerm;
+  }
+
+  get membership(): Membership {
+    return this.#membership;
+  }
+
+  get backlog(): number {
+    return this.#queue.last - this.#applied;
+  }
+
+  get failure(): MachineFailure | undefined {
+    return this.#failure;
+  }
+
+  /** The update in flight of a machine that answers with promises. Rejects with MachineFailure. */
+  get updating(): Promise<void> | undefined {
+    return this.#updating;
+  }
+
+  enqueue(block: EntryBlock): void {
+    this.#queue.push(block);
+  }
+
+  /** Nothing is applied and nothing reaches the sink from now on. */
+  stop(): void {
+    this.#stopped = true;
+    this.#queue.clear();
+  }
+
+  restoredTo(meta: SnapshotMeta): void {
+    this.#queue.dropTo(meta.index);
+    this.#applied = meta.index;
+    this.#appliedTerm = meta.term;
+    this.#membership = meta.membership;
+  }
+
+  /** Records the failure (the first one stays) and returns it. */
+  fail(index: Index, message: string): MachineFailure {
+    this.#failure ??= new MachineFailure(index, message, hashText(message));
+    this.#queue.clear();
+    return this.#failure;
+  }
+
+  run(budgetMs: number): "idle" | "more" | Promise<void> {
+    const { now } = this.#options;
+    const deadline = now() + budgetMs;
+    while (!this.#stopped) {
+      const entry = this.#queue.peek();
+      if (entry === undefined) {
+        const { damage } = this.#queue;
+        if (damage !== undefined) throw this.fail(damage.index, damage.message);
+        return "idle";
+      }
+      const pending = entry.type === EntryType.Application ? this.#update(deadline) : this.#internal();
+      if (pending !== undefined) {
+        this.#updating = pending;
+        return pending;
+      }
+      if (now() >= deadline) return this.backlog > 0 ? "more" : "idle";
+    }
+    return "idle";
+  }
+
+  #update(deadline: TimeMs): Promise<void> | undefined {
+    const { machine } = this.#options;
+    return machine.kind === "memory"
+      ? this.#updateOne(machine.machine)
+      : this.#updateBatch(machine.machine, this.#takeBatch(deadline));
+  }
+
+  #updateOne(machine: StateMachine): Promise<void> | undefined {
+    const entry = this.#queue.take();
+    const answer = this.#guard(entry.index, () => machine.update(entry));
+    if (isThenable(answer)) return this.#later(entry.index, answer, (result) => this.#finish([entry], [result]));
+    this.#finish([entry], [answer]);
+    return undefined;
+  }
+
+  #updateBatch(machine: ConcurrentStateMachine, entries: readonly Entry[]): Promise<void> | undefined {
+    const { now } = this.#options;
+    const first = entries[0]?.index ?? this.#applied;
+    const started = now();
+    const answer = this.#guard(first, () => machine.update(entries));
+    if (isThenable(answer)) return this.#later(first, answer, (results) => this.#finish(entries, results));
+    const cost = (now() - started) / entries.length;
+    this.#entryCostMs += (cost - this.#entryCostMs) * COST_WEIGHT;
+    this.#finish(entries, answer);
+    return undefined;
+  }
+
+  /** Consecutive application entries, as many as are likely to fit into the budget, at least one. */
+  #takeBatch(deadline: TimeMs): readonly Entry[] {
+    const affordable = (deadline - this.#options.now()) / Math.max(this.#entryCostMs, 1e-6);
+    const countMax = Math.min(Math.max(Math.floor(affordable), 1), BATCH_ENTRIES_MAX);
+    const entries: Entry[] = [];
+    let bytes = 0;
+    while (entries.length < countMax && bytes < BATCH_BYTES_MAX) {
+      const entry = this.#queue.peek();
+      if (entry === undefined || entry.type !== EntryType.Application) break;
+      if (entries.length > 0 && bytes + entry.cmd.length > BATCH_BYTES_MAX) break;
+      bytes += entry.cmd.length;
+      entries.push(this.#queue.take());
+    }
+    return entries;
+  }
+
+  #guard<T>(index: Index, call: () => T): T {
+    try {
+      return call();
+    } catch (error) {
+      throw this.fail(index, failureText(error));
+    }
+  }
+
+  #later<T>(index: Index, answer: PromiseLike<T>, finish: (value: T) => void): Promise<void> {
+    return Promise.resolve(answer).then(
+      (value) => {
+        this.#updating = undefined;
+        finish(value);
+      },
+      (error: unknown) => {
+        this.#updating = undefined;
+        throw this.fail(index, failureText(error));
+      },
+    );
+  }
+
+  #finish(entries: readonly Entry[], results: unknown): void {
+    const first = entries[0]?.index ?? this.#applied;
+    if (!isResults(results, entries.length)) {
+      throw this.fail(first, `the machine must answer ${entries.length} results { value: integer, data?: bytes }`);
+    }
+    if (this.#stopped) return;
+    const last = entries[entries.length - 1];
+    if (last !== undefined) this.#advance(last);
+    const { replicaId, incarnation, sink } = this.#options;
+    for (let i = 0; i < entries.length; i++) {
+      const entry = entries[i];
+      const result = results[i];
+      if (entry === undefined || result === undefined) continue;
+      const { key } = entry;
+      if (key.replicaId === replicaId && key.incarnation === incarnation) {
+        sink.onResult(key.sequence, entry.index, result);
+      }
+    }
+  }
+
+  /** No-ops, metadata and config changes: nothing for the machine. */
+  #internal(): undefined {
+    const entry = this.#queue.take();
+    this.#advance(entry);
+    if (entry.type !== EntryType.ConfigChange) return;
+    let change: ConfigChange = UNREADABLE_CHANGE;
+    let refusal: string | undefined;
+    try {
+      change = decodeConfigChange(entry.cmd);
+    } catch (error) {
+      refusal = `the change cannot be read: ${errorText(error)}`;
+    }
+    if (refusal === undefined) {
+      const outcome = applyConfigChange(this.#membership, change, entry.index);
+      this.#membership = outcome.membership;
+      refusal = outcome.refusal;
+    }
+    this.#options.sink.onConfigChange(entry.index, change, this.#membership, entry.key, refusal);
+  }
+
+  #advance(entry: Entry): void {
+    this.#applied = entry.index;
+    this.#appliedTerm = entry.term;
+  }
+}
+
+/** Without the stack: it names files of this host, and the text must be equal on all replicas. */
+function failureText(error: unknown): string {
+  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+}
+
+function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
+  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
+}
+
+function isResults(value: unknown, count: number): value is readonly Result[] {
+  return Array.isArray(value) && value.length === count && value.every(isResult);
+}
+
+function isResult(value: unknown): value is Result {
+  if (typeof value !== "object" || value === null || !("value" in value) || !Number.isSafeInteger(value.value)) {
+    return false;
+  }
+  return !("data" in value) || value.data === undefined || value.data instanceof Uint8Array;
+}

@@ -1,0 +1,30 @@
+/** The door of nodehost/rsm: the replicated state machine manager, machine types, snapshots, conformance check. */
+export { createMachine } from "./create-machine.js";
+export { checkStateMachine, type MachineProblem } from "./machine-kit.js";
+export { applyConfigChange, type ConfigChangeOutcome, membershipHash, normalizedTarget } from "./members.js";
+export { Rsm } from "./rsm.js";
+export {
+  createSnapshotStore,
+  replicaDirectoryName,
+  type SnapshotStoreOptions,
+  snapshotDirectoryName,
+} from "./snapshot-store.js";
+export type {
+  App,
+  ConcurrentStateMachine,
+  ConcurrentStateMachineFactory,
+  Result,
+  SmEntry,
+  SnapshotSink,
+  SnapshotSource,
+  StateMachine,
+  StateMachineFactory,
+} from "./state-machine.js";
+export {
+  type Machine,
+  MachineFailure,
+  type ReplicaStateMachine,
+  type RsmOptions,
+  type RsmSink,
+  type SnapshotStore,
+} from "./types.js";

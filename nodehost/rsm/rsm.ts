@@ -1,0 +1,256 @@
+/**
+ * The replicated state machine manager of one replica: drives the application's machine through the committed log,
+ * keeps the membership as applied, and orders apply, save and restore. Driven by the engine (see ReplicaStateMachine).
+ *
+ * Invariants: entries are applied once each, in index order, one outstanding update at a time; `applied` and
+ * `membership` move together, so that a snapshot carries the membership of its index (P33); a memory machine is not
+ * updated while it is saved, no machine while it is restored; after a MachineFailure nothing runs any more.
+ * The code is split: what one entry does is in apply.ts, jobs that exclude each other are in jobs.ts.
+ */
+import { assert } from "../../shared/assert.js";
+import type { EntryBlock } from "../../shared/codec/block.js";
+import { errorText, isOpError, OpError } from "../../shared/errors.js";
+import type { Index, Term } from "../../shared/types/ids.js";
+import type { Membership } from "../../shared/types/membership.js";
+import type { SnapshotMeta } from "../../shared/types/message.js";
+import { Applier } from "./apply.js";
+import { type Job, Jobs } from "./jobs.js";
+import { membershipHash } from "./members.js";
+import type { SnapshotSink, SnapshotSource } from "./state-machine.js";
+import type { MachineFailure, ReplicaStateMachine, RsmOptions } from "./types.js";
+
+type NewSnapshot = Omit<SnapshotMeta, "sizeBytes" | "directory">;
+
+export class Rsm implements ReplicaStateMachine {
+  readonly #options: RsmOptions;
+  readonly #applier: Applier;
+  readonly #jobs = new Jobs();
+  #saving: Job | undefined;
+  #restoring = false;
+  /** Index of the newest snapshot saved or restored. */
+  #snapshotIndex: Index = 0;
+  #closing: Promise<void> | undefined;
+
+  constructor(options: RsmOptions) {
+    this.#options = options;
+    this.#applier = new Applier(options);
+  }
+
+  get applied(): Index {
+    return this.#applier.applied;
+  }
+
+  get appliedTerm(): Term {
+    return this.#applier.appliedTerm;
+  }
+
+  get membership(): Membership {
+    return this.#applier.membership;
+  }
+
+  get backlog(): number {
+    return this.#applier.backlog;
+  }
+
+  enqueue(blocks: readonly EntryBlock[]): void {
+    this.#throwFailure();
+    for (const block of blocks) this.#applier.enqueue(block);
+  }
+
+  run(budgetMs: number): "idle" | "more" | Promise<void> {
+    this.#throwFailure();
+    if (this.#closing !== undefined) return "idle";
+    return this.#applier.updating ?? this.#jobs.held() ?? this.#applier.run(budgetMs);
+  }
+
+  lookup(query: unknown): unknown {
+    this.#refuseIfDown();
+    if (this.#restoring) throw new OpError("DL_ERR_SHARD_NOT_READY", "a snapshot is being restored");
+    const { kind, machine } = this.#options.machine;
+    const updating = this.#applier.updating;
+    // A memory machine is not asked while it is changed: the answer waits for the update.
+    if (kind === "concurrent" || updating === undefined) return machine.lookup(query);
+    return updating.then(
+      () => this.lookup(query),
+      () => this.lookup(query),
+    );
+  }
+
+  async saveSnapshot(signal: AbortSignal): Promise<SnapshotMeta> {
+    this.#refuseIfDown();
+    if (this.#saving !== undefined || this.#restoring) {
+      throw new OpError("DL_ERR_SYSTEM_BUSY", "a snapshot of this replica is already being saved or restored");
+    }
+    return this.#jobs.run(signal, async (job) => {
+      this.#saving = job;
+      try {
+        return await this.#save(job);
+      } finally {
+        this.#saving = undefined;
+      }
+    });
+  }
+
+  async restore(meta: SnapshotMeta, signal: AbortSignal): Promise<void> {
+    this.#refuseIfDown();
+    assert(meta.index >= this.applied, `restore of ${meta.index} below applied ${this.applied}`); // P32
+    assert(!this.#restoring, "two restores at once");
+    this.#restoring = true;
+    await this.#jobs.run(signal, async (job) => {
+      const release = this.#jobs.hold();
+      try {
+        // Nobody needs the snapshot of a state that is about to be replaced.
+        await this.#saving?.abort();
+        await this.#settled();
+        this.#refuseIfDown();
+        await this.#recover(meta, job.signal);
+      } finally {
+        this.#restoring = false;
+        release();
+      }
+    });
+  }
+
+  hash(): string | undefined {
+    const down = this.#closing !== undefined || this.#applier.failure !== undefined;
+    if (down || this.#restoring || this.#applier.updating !== undefined) return undefined;
+    return this.#options.machine.machine.getHash?.();
+  }
+
+  membershipHash(): string {
+    return membershipHash(this.membership);
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#applier.stop();
+    await this.#jobs.abortAll();
+    await this.#settled();
+    await this.#options.machine.machine.close();
+  }
+
+  /** Waits for the update in flight, whatever becomes of it. */
+  async #settled(): Promise<void> {
+    while (this.#applier.updating !== undefined) {
+      await this.#applier.updating.catch(() => {});
+    }
+  }
+
+  async #save(job: Job): Promise<SnapshotMeta> {
+    const { machine: owned, store } = this.#options;
+    const release = this.#jobs.hold();
+    try {
+      await this.#settled();
+      this.#refuseIfDown();
+      job.signal.throwIfAborted();
+      const index = this.applied;
+      if (index <= this.#snapshotIndex) throw new OpError("DL_ERR_NO_SNAPSHOT", `applied index is ${index}`);
+      const meta = this.#newMeta();
+      let stored: SnapshotMeta;
+      if (owned.kind === "memory") {
+        stored = await store.create(meta, (sink) => owned.machine.saveSnapshot(sink, job.signal), job.signal);
+      } else {
+        const prepared = owned.machine.prepareSnapshot();
+        release();
+        stored = await this.#savePrepared(meta, prepared, job);
+      }
+      this.#snapshotIndex = Math.max(this.#snapshotIndex, index);
+      return stored;
+    } finally {
+      release();
+    }
+  }
+
+  /**
+   * What was prepared is always saved, into nowhere if need be: the machine holds a view of an old state until then.
+   */
+  async #savePrepared(meta: NewSnapshot, prepared: unknown, job: Job): Promise<SnapshotMeta> {
+    const { machine: owned, store } = this.#options;
+    assert(owned.kind === "concurrent", "only concurrent machines prepare snapshots");
+    let saved = false;
+    const save = (sink: SnapshotSink): Promise<void> => {
+      saved = true;
+      return owned.machine.saveSnapshot(prepared, sink, job.signal);
+    };
+    try {
+      return await store.create(meta, save, job.signal);
+    } catch (error) {
+      if (!saved) {
+        const nowhere: SnapshotSink = { write: () => Promise.reject(error) };
+        await owned.machine.saveSnapshot(prepared, nowhere, AbortSignal.abort(error)).catch(() => {});
+      }
+      throw error;
+    }
+  }
+
+  #newMeta(): NewSnapshot {
+    const { shardId, replicaId } = this.#options;
+    return { shardId, replicaId, index: this.applied, term: this.appliedTerm, membership: this.membership };
+  }
+
+  async #recover(meta: SnapshotMeta, signal: AbortSignal): Promise<void> {
+    const source = new GuardedSource(this.#options.store.load(meta));
+    try {
+      await this.#options.machine.machine.recoverFromSnapshot(source, signal);
+      signal.throwIfAborted();
+      await source.finish();
+    } catch (error) {
+      // The state is neither the old nor the new one: this replica must not go on.
+      const cause = source.error ?? error;
+      const failure = this.#applier.fail(meta.index, `snapshot cannot be restored: ${errorText(cause)}`);
+      throw isOpError(cause) ? cause : failure;
+    }
+    this.#applier.restoredTo(meta);
+    this.#snapshotIndex = meta.index;
+  }
+
+  #throwFailure(): void {
+    const failure: MachineFailure | undefined = this.#applier.failure;
+    if (failure !== undefined) throw failure;
+  }
+
+  #refuseIfDown(): void {
+    this.#throwFailure();
+    if (this.#closing !== undefined) throw new OpError("DL_ERR_SHARD_CLOSED", `shard ${this.#options.shardId}`);
+  }
+}
+
+/**
+ * Remembers an error of the stored file even if the machine swallows it, and reads what the machine left unread, so
+ * that the checksums of the whole file are always looked at.
+ */
+class GuardedSource implements SnapshotSource {
+  readonly #chunks: AsyncIterator<Uint8Array>;
+  #done = false;
+  error: unknown;
+
+  constructor(source: SnapshotSource) {
+    this.#chunks = source[Symbol.asyncIterator]();
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
+    return { next: () => this.#next() };
+  }
+
+  async finish(): Promise<void> {
+    while (!this.#done) await this.#next();
+    if (this.error !== undefined) throw this.error;
+  }
+
+  async #next(): Promise<IteratorResult<Uint8Array>> {
+    if (this.#done) return { done: true, value: undefined };
+    try {
+      const step = await this.#chunks.next();
+      if (step.done === true) this.#done = true;
+      return step;
+    } catch (error) {
+      this.#done = true;
+      this.error = error;
+      throw error;
+    }
+  }
+}

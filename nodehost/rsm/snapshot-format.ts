@@ -1,0 +1,123 @@
+/**
+ * The snapshot file, version 1, little-endian:
+ *
+ *   header   8 "DLSNAPSH"   u32 version   u32 header length (whole)   u32 flags (0)   u32 zero
+ *            u32 meta length, meta (as in log records; size 0 and directory "" because the file does not know them)
+ *            u32 session area length (0: no sessions in this version)   u32 crc of all before it
+ *   block    u32 crc of all after it   u32 payload length (1 … 262144)   u32 ordinal (0, 1, …)   payload
+ *   trailer  u32 crc of all after it   u32 0   u32 block count   u64 payload bytes   u32 crc of the block crcs, chained
+ *            8 "DLSNPEND", and nothing after it
+ *
+ * The ordinal and the chained checksum tell blocks that were moved, dropped or repeated. This file holds layout and
+ * header; snapshot-writer.ts and snapshot-parser.ts stream, both with one block of memory. Used by SnapshotStore.
+ */
+import { ByteReader, ByteWriter, MalformedError } from "../../shared/codec/bytes.js";
+import type { Crc32 } from "../../shared/codec/crc32.js";
+import { readSnapshotMeta, writeSnapshotMeta } from "../../shared/codec/membership.js";
+import { OpError } from "../../shared/errors.js";
+import type { SnapshotMeta } from "../../shared/types/message.js";
+
+export const SNAPSHOT_VERSION = 1;
+export const SNAPSHOT_BLOCK_PAYLOAD_BYTES_MAX = 256 * 1024;
+export const SNAPSHOT_BLOCK_HEADER_BYTES = 12;
+export const SNAPSHOT_TRAILER_BYTES = 32;
+/** Magic, version and header length: what must be read to know how much more to read. */
+export const SNAPSHOT_PREFIX_BYTES = 16;
+export const SNAPSHOT_HEADER_BYTES_MAX = 16 * 1024 * 1024;
+
+const MAGIC = new TextEncoder().encode("DLSNAPSH");
+const END_MAGIC = new TextEncoder().encode("DLSNPEND");
+
+/** What the file knows of itself. */
+export type SnapshotHeader = Omit<SnapshotMeta, "sizeBytes" | "directory">;
+
+export function encodeSnapshotHeader(header: SnapshotHeader, crc32: Crc32): Uint8Array {
+  const meta = new ByteWriter(256);
+  writeSnapshotMeta(meta, { ...header, sizeBytes: 0, directory: "" });
+  const w = new ByteWriter(meta.length + 64).bytes(MAGIC).u32(SNAPSHOT_VERSION).u32(0).u32(0).u32(0);
+  w.blob(meta.view()).u32(0);
+  w.patchU32(12, w.length + 4);
+  return w.u32(crc32(w.view())).finish();
+}
+
+/** Length of the header whose first bytes are given. MalformedError; DL_ERR_VERSION if a later version made it. */
+export function snapshotHeaderLength(prefix: Uint8Array): number {
+  const r = new ByteReader(prefix);
+  if (!equal(r.bytes(MAGIC.length), MAGIC)) throw new MalformedError("this is not a snapshot file");
+  const version = r.u32();
+  if (version > SNAPSHOT_VERSION) {
+    throw new OpError("DL_ERR_VERSION", `snapshot version ${version}, expected at most ${SNAPSHOT_VERSION}`);
+  }
+  if (version < 1) throw new MalformedError(`snapshot version is ${version}`);
+  const length = r.u32();
+  if (length < SNAPSHOT_PREFIX_BYTES || length > SNAPSHOT_HEADER_BYTES_MAX) {
+    throw new MalformedError(`snapshot header of ${length} bytes`);
+  }
+  return length;
+}
+
+/** `bytes` is the whole header. Throws MalformedError. */
+export function decodeSnapshotHeader(bytes: Uint8Array, crc32: Crc32): SnapshotHeader {
+  const body = bytes.length - 4;
+  if (body < SNAPSHOT_PREFIX_BYTES) throw new MalformedError(`snapshot header of ${bytes.length} bytes`);
+  if (new ByteReader(bytes, body).u32() !== crc32(bytes.subarray(0, body))) {
+    throw new MalformedError("snapshot header checksum does not match");
+  }
+  const r = new ByteReader(bytes, SNAPSHOT_PREFIX_BYTES, body);
+  const flags = r.u32();
+  if (flags !== 0 || r.u32() !== 0) throw new MalformedError(`snapshot header flags are ${flags}, expected 0`);
+  const metaReader = new ByteReader(r.blob());
+  const { shardId, replicaId, index, term, membership } = readSnapshotMeta(metaReader);
+  metaReader.end();
+  const sessionBytes = r.u32();
+  if (sessionBytes !== 0) throw new MalformedError(`session area of ${sessionBytes} bytes, expected 0`);
+  r.end();
+  return { shardId, replicaId, index, term, membership };
+}
+
+/** Fills the block header in front of a payload that starts at SNAPSHOT_BLOCK_HEADER_BYTES; returns its crc. */
+export function sealSnapshotBlock(block: Uint8Array, ordinal: number, crc32: Crc32): number {
+  const view = new DataView(block.buffer, block.byteOffset, block.byteLength);
+  view.setUint32(4, block.length - SNAPSHOT_BLOCK_HEADER_BYTES, true);
+  view.setUint32(8, ordinal, true);
+  const crc = crc32(block.subarray(4));
+  view.setUint32(0, crc, true);
+  return crc;
+}
+
+export interface SnapshotTrailer {
+  readonly blockCount: number;
+  readonly payloadBytes: number;
+  /** crc of the blocks' crcs, each as u32, chained. */
+  readonly blocksCrc: number;
+}
+
+export function encodeSnapshotTrailer(trailer: SnapshotTrailer, crc32: Crc32): Uint8Array {
+  const w = new ByteWriter(SNAPSHOT_TRAILER_BYTES).u32(0).u32(0);
+  w.u32(trailer.blockCount).u64(trailer.payloadBytes).u32(trailer.blocksCrc).bytes(END_MAGIC);
+  return w.patchU32(0, crc32(w.view().subarray(4))).finish();
+}
+
+/** Throws MalformedError. */
+export function decodeSnapshotTrailer(bytes: Uint8Array, crc32: Crc32): SnapshotTrailer {
+  const r = new ByteReader(bytes, 0, SNAPSHOT_TRAILER_BYTES);
+  const crc = r.u32();
+  if (crc !== crc32(bytes.subarray(4, SNAPSHOT_TRAILER_BYTES))) {
+    throw new MalformedError("snapshot trailer checksum does not match");
+  }
+  if (r.u32() !== 0) throw new MalformedError("snapshot trailer has a length");
+  const trailer = { blockCount: r.u32(), payloadBytes: r.u64(), blocksCrc: r.u32() };
+  if (!equal(r.bytes(END_MAGIC.length), END_MAGIC)) throw new MalformedError("snapshot trailer has a wrong magic");
+  return trailer;
+}
+
+/** Next value of the chained checksum of block checksums. */
+export function chainBlockCrc(chained: number, blockCrc: number, crc32: Crc32): number {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, blockCrc, true);
+  return crc32(bytes, chained);
+}
+
+function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}

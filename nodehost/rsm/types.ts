@@ -1,0 +1,110 @@
+/**
+ * The doors of the replicated state machine manager of one replica (class Rsm in rsm.ts) and of the snapshot store.
+ *
+ * Rsm owns the machine, the membership as applied, and the order of apply, save and restore. It is driven by the
+ * engine: `enqueue` committed blocks, `run` within a time budget, read `applied`. It knows nothing of Raft, logs or
+ * networks; storage comes through SnapshotStore.
+ */
+import type { EntryBlock } from "../../shared/codec/block.js";
+import type { Crc32 } from "../../shared/codec/crc32.js";
+import type { Index, ReplicaId, RequestKey, ShardId, Term, TimeMs } from "../../shared/types/ids.js";
+import type { ConfigChange, Membership } from "../../shared/types/membership.js";
+import type { SnapshotMeta } from "../../shared/types/message.js";
+import type { ConcurrentStateMachine, Result, SnapshotSink, SnapshotSource, StateMachine } from "./state-machine.js";
+
+export type Machine =
+  | { readonly kind: "memory"; readonly machine: StateMachine }
+  | { readonly kind: "concurrent"; readonly machine: ConcurrentStateMachine };
+
+/** Called during `run`, in log order. */
+export interface RsmSink {
+  /** An application entry whose key is (own replicaId, own incarnation) was applied. */
+  onResult(sequence: number, index: Index, result: Result): void;
+  /** A config change entry was applied or refused (`refusal` says why); `membership` is in force now. */
+  onConfigChange(
+    index: Index,
+    change: ConfigChange,
+    membership: Membership,
+    key: RequestKey,
+    refusal: string | undefined,
+  ): void;
+}
+
+export interface RsmOptions {
+  readonly shardId: ShardId;
+  readonly replicaId: ReplicaId;
+  /** Incarnation counter of this start; only keys carrying it are answered. */
+  readonly incarnation: number;
+  readonly machine: Machine;
+  /** Membership before the first entry (bootstrap: lineage 0, CCI 0, the initial voters; or empty). */
+  readonly membership: Membership;
+  readonly sink: RsmSink;
+  readonly store: SnapshotStore;
+  readonly crc32: Crc32;
+  readonly now: () => TimeMs;
+}
+
+/** The machine threw, or an entry could not be read: this replica is fenced with this. */
+export class MachineFailure extends Error {
+  override readonly name = "MachineFailure";
+  readonly index: Index;
+  /** Equal on two replicas: a poisoned entry, not a broken host. */
+  readonly errorHash: string;
+
+  constructor(index: Index, message: string, errorHash: string) {
+    super(message);
+    this.index = index;
+    this.errorHash = errorHash;
+  }
+}
+
+export interface ReplicaStateMachine {
+  /** Index and term of the last entry that went through. */
+  readonly applied: Index;
+  readonly appliedTerm: Term;
+  readonly membership: Membership;
+  /** Entries enqueued and not applied. */
+  readonly backlog: number;
+  enqueue(blocks: readonly EntryBlock[]): void;
+  /**
+   * Applies what is enqueued. "idle": all done; "more": the budget is used up, call again soon; a promise: the machine
+   * (or a snapshot being saved or restored) is busy, call again when it resolves. Throws MachineFailure (also as a
+   * rejection of the promise).
+   */
+  run(budgetMs: number): "idle" | "more" | Promise<void>;
+  /** Local read; synchronous or not as the machine is. */
+  lookup(query: unknown): unknown;
+  /** Writes, syncs and renames a snapshot of the state at `applied`. DL_ERR_NO_SNAPSHOT if nothing new is applied. */
+  saveSnapshot(signal: AbortSignal): Promise<SnapshotMeta>;
+  /** Replaces the whole state by a stored snapshot; afterwards applied = meta.index. Drops enqueued entries ≤ it. */
+  restore(meta: SnapshotMeta, signal: AbortSignal): Promise<void>;
+  /** State hash at `applied` if the machine has one. */
+  hash(): string | undefined;
+  membershipHash(): string;
+  close(): Promise<void>;
+}
+
+/** Files of the snapshots of all replicas of a host. */
+export interface SnapshotStore {
+  /** Writes a snapshot through `save`; temp directory → sync → rename; returns its final meta (directory, size). */
+  create(
+    meta: Omit<SnapshotMeta, "sizeBytes" | "directory">,
+    save: (sink: SnapshotSink) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<SnapshotMeta>;
+  /** Payload bytes of a stored snapshot, every block checked. DL_ERR_LOGDB_CORRUPT naming file and offset. */
+  load(meta: SnapshotMeta): SnapshotSource;
+  /** The file's bytes as they are, in chunks, for sending. */
+  readFile(meta: SnapshotMeta): AsyncIterable<Uint8Array>;
+  /**
+   * Lands a received file: temp directory, every block checked against the header, sync, rename. Returns the meta as
+   * stored here (own directory name).
+   */
+  receive(replicaId: ReplicaId, meta: SnapshotMeta, chunks: AsyncIterable<Uint8Array>): Promise<SnapshotMeta>;
+  /** Removes all of the replica's snapshots but the newest `keep` ≤ `newest.index`, and never `newest` itself. */
+  prune(shardId: ShardId, replicaId: ReplicaId, newest: SnapshotMeta, keep: number): Promise<void>;
+  /** Removes temporary directories and snapshots that no record names. At start, before replicas run. */
+  removeOrphans(recorded: ReadonlyMap<string, SnapshotMeta>): Promise<void>;
+  /** Removes everything of the replica. */
+  removeAll(shardId: ShardId, replicaId: ReplicaId): Promise<void>;
+}

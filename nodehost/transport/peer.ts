@@ -1,0 +1,202 @@
+/**
+ * The outgoing side of one target: messages are batched per flush and written as one Buffer on one connection, which
+ * is made when there is something to send.
+ *
+ * - Nothing here waits, blocks or throws; what cannot be sent is dropped and counted.
+ * - While the connection is being made, messages are kept up to a limit; in back-off they are dropped.
+ * - `unreachable` is reported once per failed or broken connection.
+ * - The receiver acknowledges that it lives; bytes unacknowledged for too long break the connection. Without this a
+ *   path that swallows packets keeps a connection "up" for many minutes.
+ */
+import { connect } from "node:net";
+import { OpError } from "../../shared/errors.js";
+import type { Target, TimeMs } from "../../shared/types/ids.js";
+import type { Message } from "../../shared/types/message.js";
+import { parseAddress } from "./address.js";
+import { Connection, type ConnectionOwner, type Ending } from "./connection.js";
+import type { TransportCore } from "./core.js";
+import { FrameKind } from "./frame.js";
+import { checkExpectedHost, Lane, toOpError } from "./hello.js";
+import { backoffMs } from "./limits.js";
+import { MessageBatch } from "./message-batch.js";
+import type { Hello } from "./port.js";
+
+/** Idle connections are probed by the kernel after this time. */
+const KEEP_ALIVE_MS = 10_000;
+
+/** Begins a connection to a `host:port` text; names are resolved now. Throws DL_ERR_INVALID_ADDRESS. */
+export function dial(core: TransportCore, address: string, lane: Lane, owner: ConnectionOwner): Connection {
+  const { host, port } = parseAddress(address);
+  if (port === 0) throw new OpError("DL_ERR_INVALID_ADDRESS", `${address} has no port`);
+  const socket = connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS });
+  return new Connection({ core, socket, owner, lane });
+}
+
+export class Peer implements ConnectionOwner {
+  readonly target: Target;
+  /** Kept by the transport: already in its list of peers to flush. */
+  unflushed = false;
+  readonly #core: TransportCore;
+  readonly #batch: MessageBatch;
+  #connection: Connection | undefined;
+  #address = "";
+  /** Bytes still in the socket after the last flush. */
+  #backlogBytes = 0;
+  #failures = 0;
+  #nextAttemptAt: TimeMs = 0;
+  #openedAt: TimeMs = 0;
+  /** When the oldest unacknowledged bytes were written, 0 = none. */
+  #unackedSince: TimeMs = 0;
+
+  constructor(core: TransportCore, target: Target) {
+    this.#core = core;
+    this.target = target;
+    this.#batch = new MessageBatch(core.encoder, core.env.crc32);
+  }
+
+  /** True when the message was taken and waits for a flush. */
+  send(message: Message): boolean {
+    const connection = this.#connection ?? this.#reconnect();
+    if (connection === undefined || !this.#hasRoom(connection)) {
+      this.#core.counters.messagesDropped += 1;
+      return false;
+    }
+    try {
+      this.#batch.add(message);
+    } catch (error) {
+      // Only a name above 64 KiB can do this. The message is lost, as on a bad network; the rest goes on.
+      this.#core.counters.messagesDropped += 1;
+      this.#core.env.logger.error({ target: this.target, error: toOpError(error).message }, "message not encodable");
+    }
+    return true;
+  }
+
+  #hasRoom(connection: Connection): boolean {
+    const { limits } = this.#core;
+    const waiting = this.#batch.byteLength;
+    if (!connection.open) return waiting < limits.connectBufferBytesMax;
+    if (waiting + this.#backlogBytes < limits.sendBufferBytesMax) return true;
+    this.#backlogBytes = connection.backlogBytes;
+    if (waiting + this.#backlogBytes < limits.sendBufferBytesMax) return true;
+    // A full buffer takes nothing, so no flush would notice that the peer is dead.
+    this.#isDead(connection, this.#core.env.now());
+    return false;
+  }
+
+  /** Writes what was batched. `now` and `durableSequence` are read once per flush of the transport. */
+  flush(now: TimeMs, durableSequence: number): void {
+    const connection = this.#connection;
+    if (connection === undefined || this.#batch.count === 0) return;
+    if (this.#moved(connection)) {
+      // Not a failure: the next send connects to the new address at once.
+      this.#drop();
+      return;
+    }
+    if (!connection.open || this.#isDead(connection, now)) return;
+    this.#write(connection, now, durableSequence);
+  }
+
+  /** Breaks a connection whose receiver has not shown for too long that it lives. */
+  #isDead(connection: Connection, now: TimeMs): boolean {
+    if (this.#unackedSince === 0 || now - this.#unackedSince <= this.#core.limits.ackTimeoutMs) return false;
+    connection.fail(new OpError("DL_ERR_UNREACHABLE", "bytes were not acknowledged in time"));
+    return true;
+  }
+
+  #write(connection: Connection, now: TimeMs, durableSequence: number): void {
+    this.#core.counters.messagesSent += this.#batch.count;
+    if (this.#unackedSince === 0) this.#unackedSince = now;
+    connection.write(this.#batch.take(durableSequence));
+    this.#backlogBytes = connection.backlogBytes;
+  }
+
+  #moved(connection: Connection): boolean {
+    const address = this.#core.resolve(this.target);
+    if (address === undefined || address === this.#address) return false;
+    connection.abandon();
+    this.#connection = undefined;
+    return true;
+  }
+
+  #reconnect(): Connection | undefined {
+    const core = this.#core;
+    if (!core.started || core.env.now() < this.#nextAttemptAt) return undefined;
+    const address = core.resolve(this.target);
+    if (address === undefined) {
+      this.#failed(new OpError("DL_ERR_UNREACHABLE", `no address is known for ${this.target}`));
+      return undefined;
+    }
+    this.#address = address;
+    this.#backlogBytes = 0;
+    this.#unackedSince = 0;
+    try {
+      this.#connection = dial(core, address, Lane.Messages, this);
+    } catch (error) {
+      this.#failed(toOpError(error));
+    }
+    return this.#connection;
+  }
+
+  #drop(): void {
+    this.#core.counters.messagesDropped += this.#batch.count;
+    this.#batch.clear();
+  }
+
+  #failed(error: OpError): void {
+    const { env, limits } = this.#core;
+    const now = env.now();
+    if (this.#openedAt !== 0 && now - this.#openedAt >= limits.reconnectMaxMs) this.#failures = 0;
+    this.#openedAt = 0;
+    this.#nextAttemptAt = now + backoffMs(limits, this.#failures, env.random.next());
+    this.#failures += 1;
+    this.#connection = undefined;
+    this.#drop();
+    env.logger.debug({ target: this.target, address: this.#address, error: error.message }, "peer unreachable");
+    this.#core.unreachable(this.target);
+  }
+
+  /** Someone connected to us from this target: it lives, and an older life of it is over. */
+  seen(hello: Hello): void {
+    if (this.target !== hello.hostId && this.target !== hello.raftAddress) return;
+    const known = this.#connection?.peer;
+    if (this.#connection === undefined) this.#nextAttemptAt = 0;
+    else if (known !== undefined && known.hostId === hello.hostId) {
+      if (known.incarnation.counter >= hello.incarnation.counter) return;
+      this.#connection.fail(new OpError("DL_ERR_UNREACHABLE", "the peer was started again"));
+      this.#nextAttemptAt = 0;
+    }
+  }
+
+  admit(peer: Hello): void {
+    checkExpectedHost(this.target, peer);
+  }
+
+  opened(): void {
+    this.#openedAt = this.#core.env.now();
+    const connection = this.#connection;
+    if (connection === undefined || this.#batch.count === 0) return;
+    this.#write(connection, this.#openedAt, this.#core.durableSequence());
+  }
+
+  frame(kind: number): void {
+    // Anything else is of a later version of the same wire: it concerns us no more than an acknowledgement does.
+    if (kind === FrameKind.Ack) this.#unackedSince = 0;
+  }
+
+  drained(): void {
+    this.#backlogBytes = 0;
+  }
+
+  gone(): void {}
+
+  closed(ending: Ending): void {
+    const { error, refusedBy } = ending;
+    if (refusedBy !== undefined) {
+      // Asking again soon would not change the answer.
+      this.#failures = Math.max(this.#failures, 16);
+      this.#core.env.logger.warn({ target: this.target, refusedBy, error: error.message }, "connection refused");
+      this.#core.refused(this.target, error, refusedBy === "peer");
+    }
+    this.#failed(error);
+  }
+}

@@ -1,0 +1,356 @@
+/**
+ * SimDisk: a disk in memory that loses what was not made durable. Used by the simulator and by crash tests; the code
+ * above it is the real one.
+ *
+ * A write is seen by reads at once and durable when its promise resolves (durable handle) or after `sync`. `crash`
+ * leaves any subset of what was not durable: blocks, torn blocks, sizes, names. Every operation begun before a crash
+ * and not settled never settles, as for a dead process. `makeDirectory` is durable when it resolves.
+ */
+import type { Timers } from "../env/env.js";
+import type { FileHandle, Files, OpenOptions } from "./port.js";
+import { applyNames, type NameChange, SIM_BLOCK_BYTES, SimDirectory, type SimEntry, SimFile } from "./sim-node.js";
+
+export type SimOperationKind = "open" | "read" | "write" | "sync" | "truncate" | "names" | "syncDirectory";
+
+export interface SimOperation {
+  readonly kind: SimOperationKind;
+  readonly path: string;
+  /** Counts all operations of this disk, from 1. */
+  readonly number: number;
+}
+
+/** EIO, ENOSPC: rejected without effect. stuck: begun, never settles. stop: begun, and the machine stands still. */
+export type SimFault = "EIO" | "ENOSPC" | "stuck" | "stop";
+
+export interface SimDiskOptions {
+  /** With `latencyMs`: operations settle after that time instead of after one microtask. */
+  readonly timers?: Timers;
+  readonly latencyMs?: (operation: SimOperation) => number;
+  /** Writes that would need more fail with ENOSPC. */
+  readonly capacityBytes?: number;
+}
+
+export class SimDisk implements Files {
+  readonly #options: SimDiskOptions;
+  readonly #root = new SimDirectory();
+  #unsynced: NameChange[] = [];
+  #mark = 0;
+  #epoch = 0;
+  #operations = 0;
+  #usedBlocks = 0;
+  #stopped = false;
+  #onStop: (() => void) | undefined;
+  /** Asked before every operation. */
+  fault: ((operation: SimOperation) => SimFault | undefined) | undefined;
+  /** May be changed while running (a disk that fills up, or is enlarged). */
+  capacityBytes: number;
+
+  constructor(options: SimDiskOptions = {}) {
+    this.#options = options;
+    this.capacityBytes = options.capacityBytes ?? Number.MAX_SAFE_INTEGER;
+  }
+
+  get operations(): number {
+    return this.#operations;
+  }
+
+  get usedBytes(): number {
+    return this.#usedBlocks * SIM_BLOCK_BYTES;
+  }
+
+  /** Resolves when a fault "stop" was met: now crash and reopen. */
+  whenStopped(): Promise<void> {
+    if (this.#stopped) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#onStop = resolve;
+    });
+  }
+
+  /** Power loss and restart: what was not durable may vanish, in any subset; old handles are dead. */
+  crash(random: () => number): void {
+    this.#epoch += 1;
+    this.#stopped = false;
+    this.#onStop = undefined;
+    this.fault = undefined;
+    for (const change of this.#unsynced) if (random() < 0.5) applyNames(change, "durable");
+    this.#unsynced = [];
+    this.#usedBlocks = 0;
+    this.#restart(this.#root, random, new Set());
+  }
+
+  #restart(directory: SimDirectory, random: () => number, seen: Set<SimFile>): void {
+    directory.names.clear();
+    for (const [name, entry] of directory.durable) {
+      directory.names.set(name, entry);
+      if (entry instanceof SimDirectory) this.#restart(entry, random, seen);
+      else if (!seen.has(entry)) {
+        seen.add(entry);
+        entry.crash(random);
+        this.#usedBlocks += entry.blockCount;
+      }
+    }
+  }
+
+  /** Flips bits of one byte on the medium (rot). */
+  flip(path: string, position: number, bits = 0xff): void {
+    this.#file(path).damage(position, (byte) => byte ^ bits);
+  }
+
+  /** Overwrites bytes on the medium. */
+  rot(path: string, position: number, bytes: Uint8Array): void {
+    const file = this.#file(path);
+    bytes.forEach((byte, i) => {
+      file.damage(position + i, () => byte);
+    });
+  }
+
+  open(path: string, options: OpenOptions): Promise<FileHandle> {
+    return this.#run("open", path, () => {
+      const [directory, name] = this.#parent(path);
+      const found = directory.names.get(name);
+      if (found instanceof SimDirectory) throw failure("EISDIR", path);
+      if (found !== undefined && options.create === true && options.exclusive === true) throw failure("EEXIST", path);
+      if (found === undefined && options.create !== true) throw failure("ENOENT", path);
+      const file = found ?? new SimFile();
+      if (found === undefined) this.#change(directory, [{ directory, name, entry: file }]);
+      return () => new SimHandle(this.#access(path, options), file);
+    });
+  }
+
+  makeDirectory(path: string): Promise<void> {
+    return this.#run("names", path, () => {
+      let directory = this.#root;
+      for (const name of split(path)) {
+        const found = directory.names.get(name);
+        if (found instanceof SimFile) throw failure("EEXIST", path);
+        const next: SimDirectory = found ?? new SimDirectory();
+        directory.names.set(name, next);
+        directory.durable.set(name, next);
+        directory = next;
+      }
+      return () => undefined;
+    });
+  }
+
+  list(path: string): Promise<string[]> {
+    return this.#run("read", path, () => {
+      const entry = this.#find(path);
+      const names = entry instanceof SimDirectory ? [...entry.names.keys()].sort() : [];
+      return () => names;
+    });
+  }
+
+  exists(path: string): Promise<boolean> {
+    return this.#run("read", path, () => {
+      const found = this.#find(path) !== undefined;
+      return () => found;
+    });
+  }
+
+  rename(from: string, to: string): Promise<void> {
+    return this.#run("names", from, () => {
+      const [source, sourceName] = this.#parent(from);
+      const [target, targetName] = this.#parent(to);
+      const entry = source.names.get(sourceName);
+      if (entry === undefined) throw failure("ENOENT", from);
+      this.#release(target.names.get(targetName), entry);
+      this.#change(target, [
+        { directory: target, name: targetName, entry },
+        { directory: source, name: sourceName, entry: undefined },
+      ]);
+      return () => undefined;
+    });
+  }
+
+  remove(path: string): Promise<void> {
+    return this.#run("names", path, () => {
+      if (this.#find(path) !== undefined) {
+        const [directory, name] = this.#parent(path);
+        this.#release(directory.names.get(name), undefined);
+        this.#change(directory, [{ directory, name, entry: undefined }]);
+      }
+      return () => undefined;
+    });
+  }
+
+  syncDirectory(path: string): Promise<void> {
+    return this.#run("syncDirectory", path, () => {
+      const directory = this.#find(path);
+      if (!(directory instanceof SimDirectory)) throw failure("ENOENT", path);
+      const mark = this.#mark;
+      return () => {
+        const done = (change: NameChange) => change.home === directory && change.mark <= mark;
+        for (const change of this.#unsynced) if (done(change)) applyNames(change, "durable");
+        this.#unsynced = this.#unsynced.filter((change) => !done(change));
+      };
+    });
+  }
+
+  #access(path: string, options: OpenOptions): DiskAccess {
+    const epoch = this.#epoch;
+    return {
+      path,
+      durable: options.durable === true,
+      readOnly: options.readOnly === true,
+      run: (kind, begin) => (epoch === this.#epoch ? this.#run(kind, path, begin) : new Promise(() => {})),
+      nextMark: () => {
+        this.#mark += 1;
+        return this.#mark;
+      },
+      reserve: (blocks) => {
+        if ((this.#usedBlocks + blocks) * SIM_BLOCK_BYTES > this.capacityBytes) throw failure("ENOSPC", path);
+        this.#usedBlocks += blocks;
+      },
+    };
+  }
+
+  /** `begin` takes effect at once and returns what happens when the operation settles. */
+  #run<T>(kind: SimOperationKind, path: string, begin: () => () => T): Promise<T> {
+    this.#operations += 1;
+    const operation = { kind, path, number: this.#operations };
+    const epoch = this.#epoch;
+    return new Promise<T>((resolve, reject) => {
+      if (this.#stopped) return;
+      const fault = this.fault?.(operation);
+      const settle = (call: () => void) => {
+        const now = () => {
+          if (epoch === this.#epoch && !this.#stopped) call();
+        };
+        const { timers, latencyMs } = this.#options;
+        if (timers !== undefined && latencyMs !== undefined) timers.after(latencyMs(operation), now);
+        else queueMicrotask(now);
+      };
+      if (fault === "EIO" || fault === "ENOSPC") return settle(() => reject(failure(fault, path)));
+      try {
+        const finish = begin();
+        if (fault === "stop") this.#stop();
+        if (fault === undefined) settle(() => resolve(finish()));
+      } catch (error) {
+        settle(() => reject(error instanceof Error ? error : new Error(String(error))));
+      }
+    });
+  }
+
+  #stop(): void {
+    this.#stopped = true;
+    this.#onStop?.();
+  }
+
+  #change(home: SimDirectory, parts: NameChange["parts"]): void {
+    this.#mark += 1;
+    const change = { home, mark: this.#mark, parts };
+    applyNames(change, "names");
+    this.#unsynced.push(change);
+  }
+
+  /** Gives back the space of what is no longer named. */
+  #release(entry: SimEntry | undefined, replacement: SimEntry | undefined): void {
+    if (entry === undefined || entry === replacement) return;
+    if (entry instanceof SimFile) this.#usedBlocks -= entry.blockCount;
+    else for (const child of entry.names.values()) this.#release(child, undefined);
+  }
+
+  #find(path: string): SimEntry | undefined {
+    let entry: SimEntry | undefined = this.#root;
+    for (const name of split(path)) {
+      if (!(entry instanceof SimDirectory)) return undefined;
+      entry = entry.names.get(name);
+    }
+    return entry;
+  }
+
+  #file(path: string): SimFile {
+    const entry = this.#find(path);
+    if (entry instanceof SimFile) return entry;
+    throw failure("ENOENT", path);
+  }
+
+  #parent(path: string): [SimDirectory, string] {
+    const names = split(path);
+    const name = names.pop();
+    const directory = this.#find(names.join("/"));
+    if (name === undefined || !(directory instanceof SimDirectory)) throw failure("ENOENT", path);
+    return [directory, name];
+  }
+}
+
+/** What a handle needs of its disk. */
+interface DiskAccess {
+  readonly path: string;
+  readonly durable: boolean;
+  readonly readOnly: boolean;
+  run<T>(kind: SimOperationKind, begin: () => () => T): Promise<T>;
+  nextMark(): number;
+  /** Throws ENOSPC. */
+  reserve(blocks: number): void;
+}
+
+class SimHandle implements FileHandle {
+  readonly #disk: DiskAccess;
+  readonly #file: SimFile;
+  #closed = false;
+
+  constructor(disk: DiskAccess, file: SimFile) {
+    this.#disk = disk;
+    this.#file = file;
+  }
+
+  read(target: Uint8Array, position: number): Promise<number> {
+    return this.#operation("read", () => {
+      const count = this.#file.read(target, position);
+      return () => count;
+    });
+  }
+
+  write(bytes: Uint8Array, position: number): Promise<void> {
+    return this.#operation("write", () => {
+      if (this.#disk.readOnly) throw failure("EBADF", this.#disk.path);
+      this.#disk.reserve(this.#file.newBlocks(position, bytes.length));
+      const mark = this.#disk.nextMark();
+      this.#file.write(bytes, position, mark);
+      const range = { position, length: bytes.length };
+      return () => {
+        if (this.#disk.durable) this.#file.makeDurable(mark, range);
+      };
+    });
+  }
+
+  sync(): Promise<void> {
+    return this.#operation("sync", () => {
+      const mark = this.#disk.nextMark();
+      return () => this.#file.makeDurable(mark);
+    });
+  }
+
+  truncate(sizeBytes: number): Promise<void> {
+    return this.#operation("truncate", () => {
+      this.#file.truncate(sizeBytes, this.#disk.nextMark());
+      return () => undefined;
+    });
+  }
+
+  size(): Promise<number> {
+    return this.#operation("read", () => {
+      const { size } = this.#file;
+      return () => size;
+    });
+  }
+
+  close(): Promise<void> {
+    this.#closed = true;
+    return Promise.resolve();
+  }
+
+  #operation<T>(kind: SimOperationKind, begin: () => () => T): Promise<T> {
+    if (this.#closed) return Promise.reject(failure("EBADF", this.#disk.path));
+    return this.#disk.run(kind, begin);
+  }
+}
+
+function split(path: string): string[] {
+  return path.split("/").filter((name) => name !== "" && name !== ".");
+}
+
+function failure(code: string, path: string): Error {
+  return Object.assign(new Error(`${code}: ${path}`), { code });
+}

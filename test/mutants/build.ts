@@ -1,0 +1,54 @@
+/**
+ * Makes a runnable copy of the compiled core and simulator with one source file changed. Only the changed file is
+ * compiled (transpiled, without types): a mutant takes milliseconds, not a build.
+ */
+import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import ts from "typescript";
+import type { Mutant } from "./mutant.js";
+
+/** Folders of the compiled tree that a simulation needs. */
+const FOLDERS = ["shared", "nodehost/log", "nodehost/raft", "nodehost/rsm", "test/sim"];
+
+export interface Trees {
+  /** Repository root: sources, node_modules. */
+  readonly root: string;
+  /** Compiled tree to copy from. */
+  readonly compiled: string;
+  /** Where copies are made; below the root, so that packages resolve. */
+  readonly target: string;
+}
+
+/** `find` is not in its file exactly once. */
+export class StaleMutantError extends Error {
+  override readonly name = "StaleMutantError";
+}
+
+/** The source with the mutation; throws StaleMutantError when `find` does not match exactly once. */
+export function mutate(mutant: Mutant, source: string): string {
+  const parts = source.split(mutant.find);
+  if (parts.length !== 2) {
+    throw new StaleMutantError(`mutant ${mutant.id}: find matches ${parts.length - 1} times in ${mutant.file}`);
+  }
+  return parts.join(mutant.replace);
+}
+
+/** Returns the folder of the mutated tree. */
+export async function buildMutant(mutant: Mutant, trees: Trees): Promise<string> {
+  const source = mutate(mutant, await readFile(join(trees.root, mutant.file), "utf8"));
+  const folder = join(trees.target, mutant.id);
+  await rm(folder, { recursive: true, force: true });
+  for (const part of FOLDERS) {
+    await mkdir(dirname(join(folder, part)), { recursive: true });
+    const filter = (path: string): boolean => !path.endsWith(".d.ts") && !path.endsWith(".map");
+    await cp(join(trees.compiled, part), join(folder, part), { recursive: true, filter }).catch(ignoreAbsent);
+  }
+  const compilerOptions = { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true };
+  const { outputText } = ts.transpileModule(source, { compilerOptions, fileName: mutant.file });
+  await writeFile(join(folder, mutant.file.replace(/\.ts$/, ".js")), outputText);
+  return folder;
+}
+
+function ignoreAbsent(error: NodeJS.ErrnoException): void {
+  if (error.code !== "ENOENT") throw error;
+}

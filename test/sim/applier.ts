@@ -1,0 +1,202 @@
+/**
+ * The apply side of a simulated node: committed blocks wait here, go through the small state machine, answer the
+ * node's own requests and reads, and become snapshots.
+ */
+import type { ReadState } from "../../nodehost/raft/types.js";
+import { applyConfigChange } from "../../nodehost/rsm/members.js";
+import type { EntryBlock } from "../../shared/codec/block.js";
+import type { Index, Term } from "../../shared/types/ids.js";
+import { emptyMembership, type Membership } from "../../shared/types/membership.js";
+import type { SnapshotMeta } from "../../shared/types/message.js";
+import type { DecodedEntry } from "./machine.js";
+import { type ApplierPort, SHARD_ID, type SimNode, Violation } from "./model.js";
+import { mix } from "./prng.js";
+import { EventKind } from "./queue.js";
+
+export class Applier implements ApplierPort {
+  readonly #node: SimNode;
+  applied: Index = 0;
+  appliedTerm: Term = 0;
+  hash = 0;
+  membership: Membership = emptyMembership();
+  restoring = false;
+  /** Asked for while another restore was under way. */
+  #nextRestore: SnapshotMeta | undefined;
+  #queue: EntryBlock[] = [];
+  #reads: ReadState[] = [];
+  #scheduled = false;
+  #saving = false;
+  #snapshots = 0;
+  #snapshotAt: Index = 0;
+
+  constructor(node: SimNode) {
+    this.#node = node;
+  }
+
+  /** State as of the durable snapshot, or the beginning. */
+  start(initial: Membership): void {
+    const { disk, world } = this.#node;
+    this.#queue = [];
+    this.#reads = [];
+    this.#scheduled = false;
+    this.#saving = false;
+    this.restoring = false;
+    this.#nextRestore = undefined;
+    const state = disk.snapshot === undefined ? undefined : world.ledger.snapshots.get(disk.snapshot.directory);
+    this.applied = state?.applied ?? 0;
+    this.appliedTerm = disk.snapshot?.term ?? 0;
+    this.hash = state?.hash ?? 0;
+    this.membership = state?.membership ?? initial;
+    this.#snapshotAt = this.applied;
+  }
+
+  enqueue(blocks: readonly EntryBlock[]): void {
+    if (blocks.length === 0) return;
+    if (this.restoring) throw new Violation("R7", `node ${this.#node.id} is given entries before its restore is done`);
+    for (const block of blocks) this.#queue.push(block);
+    this.#schedule();
+  }
+
+  confirmed(read: ReadState): void {
+    this.#node.world.checks.readState(this.#node, read);
+    this.#reads.push(read);
+    this.#answerReads();
+  }
+
+  /** Replaces the state by an installed snapshot, after a while. */
+  restore(meta: SnapshotMeta): void {
+    const { world, disk, random } = this.#node;
+    if (disk.snapshot === undefined || disk.snapshot.index < meta.index) {
+      throw new Violation("R7", `node ${this.#node.id} restores snapshot ${meta.index} before it is durable`);
+    }
+    if (this.restoring) {
+      this.#nextRestore = meta;
+      return;
+    }
+    this.restoring = true;
+    const { applyDelayMs } = world.options;
+    const delay = world.faults && applyDelayMs > 0 ? random.int(applyDelayMs) : 0;
+    if (delay === 0) this.#restored(meta);
+    else world.after(delay, EventKind.Snapshot, this.#node, () => this.#restored(meta));
+  }
+
+  #restored(meta: SnapshotMeta): void {
+    const node = this.#node;
+    const state = node.world.ledger.snapshots.get(meta.directory);
+    if (state === undefined) throw new Violation("R7", `no snapshot ${meta.directory}`);
+    node.world.checks.restored(node, meta);
+    node.world.ledger.installs += 1;
+    this.restoring = false;
+    this.applied = state.applied;
+    this.appliedTerm = meta.term;
+    this.hash = state.hash;
+    this.membership = state.membership;
+    this.#snapshotAt = state.applied;
+    this.#queue = this.#queue.filter((block) => block.last > meta.index);
+    node.core?.restored(meta);
+    const next = this.#nextRestore;
+    this.#nextRestore = undefined;
+    if (next !== undefined) this.restore(next);
+    this.#answerReads();
+    if (this.#queue.length > 0) this.#schedule();
+    node.touched();
+  }
+
+  #schedule(): void {
+    const { world, random } = this.#node;
+    if (this.#scheduled || this.restoring) return;
+    const { applyDelayMs } = world.options;
+    this.#scheduled = true;
+    const slow = applyDelayMs > 0 && world.faults;
+    world.after(slow ? random.int(applyDelayMs) : 0, EventKind.Apply, this.#node, () => {
+      this.#scheduled = false;
+      this.#run(slow ? 1 + random.int(8) : Number.POSITIVE_INFINITY);
+    });
+  }
+
+  /** Applies up to `blocksMax` waiting blocks. */
+  #run(blocksMax: number): void {
+    const node = this.#node;
+    if (this.restoring || node.core === undefined) return;
+    const taken = this.#queue.splice(0, Math.min(blocksMax, this.#queue.length));
+    for (const block of taken) {
+      const entries = node.world.decoder.decode(block);
+      for (let index = Math.max(block.first, this.applied + 1); index <= block.last; index++) {
+        const entry = entries[index - block.baseIndex];
+        if (entry === undefined || index !== this.applied + 1) {
+          throw new Violation("R4", `node ${node.id} applies ${index} after ${this.applied}`);
+        }
+        this.#apply(index, block.term, entry);
+        if (node.core === undefined) return;
+      }
+    }
+    node.core.appliedTo(this.applied);
+    this.#answerReads();
+    this.#maybeSnapshot();
+    if (this.#queue.length > 0) this.#schedule();
+    node.touched();
+  }
+
+  #apply(index: Index, term: Term, entry: DecodedEntry): void {
+    const node = this.#node;
+    const { checks, ledger } = node.world;
+    this.hash = mix(this.hash, entry.fingerprint);
+    this.applied = index;
+    this.appliedTerm = term;
+    if (entry.change !== undefined) {
+      this.membership = applyConfigChange(this.membership, entry.change, index).membership;
+    }
+    checks.applied(node, index, entry);
+    const own = entry.key.replicaId === node.id && entry.key.incarnation === node.incarnation && entry.keyNumber !== 0;
+    if (own) {
+      checks.answered(node, entry.key, index);
+      ledger.acked = Math.max(ledger.acked, index);
+      ledger.ackedCount += 1;
+    }
+    if (entry.change === undefined) return;
+    checks.changed(node, index);
+    if (this.membership.configChangeIndex > ledger.membership.configChangeIndex) {
+      ledger.membership = this.membership;
+      const { voters, nonVotings } = this.membership;
+      for (const id of [...voters.keys(), ...nonVotings.keys()]) node.world.ensureNode(id);
+    }
+    node.core?.configChangeApplied(index, this.membership);
+    checks.afterInput(node);
+    if (this.membership.removed.has(node.id) && node.random.chance(0.6)) node.retire();
+    else node.world.nemesis.changeApplied(node);
+  }
+
+  #answerReads(): void {
+    if (this.#reads.length === 0) return;
+    const { ledger } = this.#node.world;
+    const waiting = this.#reads.filter((read) => read.index > this.applied);
+    ledger.readCount += this.#reads.length - waiting.length;
+    this.#reads = waiting;
+  }
+
+  #maybeSnapshot(): void {
+    const { world, random, id } = this.#node;
+    const { snapshotEvery, compactionOverhead } = world.options;
+    if (this.#saving || this.applied - this.#snapshotAt < snapshotEvery) return;
+    this.#saving = true;
+    this.#snapshotAt = this.applied;
+    this.#snapshots += 1;
+    const directory = `n${id}-${this.#node.incarnation}-${this.#snapshots}`;
+    const { applied, hash, membership, appliedTerm } = this;
+    world.ledger.snapshots.set(directory, { applied, hash, membership });
+    const meta = {
+      shardId: SHARD_ID,
+      replicaId: id,
+      index: applied,
+      term: appliedTerm,
+      membership,
+      sizeBytes: 100,
+      directory,
+    };
+    const delay = world.faults ? random.int(world.options.electionTimeoutMs) : 1;
+    world.after(delay, EventKind.Snapshot, this.#node, () => {
+      this.#saving = false;
+      this.#node.recordSnapshot(meta, Math.max(0, applied - compactionOverhead));
+    });
+  }
+}

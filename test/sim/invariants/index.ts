@@ -1,0 +1,42 @@
+/** All invariants of a run, in the order in which they are asked. */
+import type { Invariant, World } from "../model.js";
+import { oracle } from "./oracle.js";
+import { electionSafety } from "./r01.js";
+import { logMatching } from "./r02.js";
+import { leaderCompleteness } from "./r03.js";
+import { stateMachineSafety } from "./r04.js";
+import { committedIsDurable } from "./r05.js";
+import { neverBack } from "./r06.js";
+import { orderOfIndexes } from "./r07.js";
+import { verifiedPrefix } from "./r08.js";
+import { claimsAreDurable } from "./r09.js";
+import { oneVotePerTerm } from "./r10.js";
+import { leaderAppendOnly } from "./r11.js";
+import { oneChangeAtATime } from "./r12.js";
+import { onlyVotersCount } from "./r13.js";
+import { progressIsTrue } from "./r14.js";
+import { readsAreFresh } from "./r16.js";
+import { membershipAgrees } from "./r17.js";
+
+export function createInvariants(world: World): readonly Invariant[] {
+  const all = [
+    electionSafety,
+    logMatching,
+    leaderCompleteness,
+    stateMachineSafety,
+    committedIsDurable,
+    neverBack,
+    orderOfIndexes,
+    verifiedPrefix,
+    claimsAreDurable,
+    oneVotePerTerm,
+    leaderAppendOnly,
+    oneChangeAtATime,
+    onlyVotersCount,
+    progressIsTrue,
+    readsAreFresh,
+    membershipAgrees,
+    oracle,
+  ];
+  return all.map((create) => create(world));
+}

@@ -1,0 +1,37 @@
+/** R4: all replicas apply the same sequence; what one holds as committed is what was committed. */
+import { type Invariant, Violation, type World } from "../model.js";
+
+export function stateMachineSafety(world: World): Invariant {
+  const { ledger } = world;
+  return {
+    id: "R4",
+    text: "applied sequences are identical (hash per index)",
+    afterOutput(node) {
+      const commit = node.core?.commit ?? 0;
+      const here = node.view.term(commit);
+      if (here !== undefined && commit >= node.view.first && here !== ledger.terms[commit]) {
+        throw new Violation(
+          "R4",
+          `node ${node.id} holds ${commit}@${here} as committed, it is of term ${ledger.terms[commit]}`,
+        );
+      }
+    },
+    onApply(node, index) {
+      const { hash } = node.applier;
+      if (index > ledger.commit)
+        throw new Violation("R4", `node ${node.id} applies ${index}, committed is ${ledger.commit}`);
+      const known = ledger.hashes[index];
+      if (known === undefined) ledger.hashes[index] = hash;
+      else if (known !== hash) throw new Violation("R4", `node ${node.id} applied something else at ${index}`);
+    },
+    onRestore(node, meta) {
+      const state = ledger.snapshots.get(meta.directory);
+      if (state === undefined || state.applied !== meta.index || state.hash !== ledger.hashes[meta.index]) {
+        throw new Violation("R4", `node ${node.id} restores snapshot ${meta.index} with another state`);
+      }
+      if (meta.index < node.applier.applied) {
+        throw new Violation("R4", `node ${node.id} restores ${meta.index} over applied ${node.applier.applied}`);
+      }
+    },
+  };
+}

@@ -1,0 +1,47 @@
+/**
+ * What is true in a run, beyond any node: which entries are committed, the state hash at each index, which snapshots
+ * exist, what was asked and answered. Nodes can crash and forget; the ledger never does.
+ */
+import type { Index, ReplicaId, Term } from "../../shared/types/ids.js";
+import { emptyMembership, type Membership } from "../../shared/types/membership.js";
+import type { MachineState } from "./machine.js";
+
+export class Ledger {
+  /** Highest index any leader ever committed. */
+  commit: Index = 0;
+  /** Term of each committed entry; slot = index. */
+  readonly terms: number[] = [0];
+  /** Term of the leader that committed it first; slot = index. Never decreases. */
+  readonly committedIn: number[] = [0];
+  /** State hash after each applied index; slot = index. */
+  readonly hashes: number[] = [0];
+  /** Index of the entry that carries a request key. */
+  readonly keyIndex = new Map<number, Index>();
+  /** Highest index whose request was answered. */
+  acked: Index = 0;
+  ackedCount = 0;
+  readCount = 0;
+  crashes = 0;
+  /** Snapshots of other replicas restored. */
+  installs = 0;
+  /** Runs that ended with the one voter that is left waiting for the vote of a removed one (liveness.ts). */
+  stranded = 0;
+  /** Newest membership applied anywhere. */
+  membership: Membership = emptyMembership();
+  /** Membership text at each config change index. */
+  readonly membershipAt = new Map<Index, string>();
+  readonly leaders = new Map<Term, ReplicaId>();
+  /** Snapshot contents by directory name. */
+  readonly snapshots = new Map<string, MachineState>();
+
+  get applied(): Index {
+    return this.hashes.length - 1;
+  }
+
+  /** Highest committed index that a leader of `term` must hold: committed by a leader of a lower term. */
+  mustHold(term: Term): Index {
+    let index = this.commit;
+    while (index > 0 && (this.committedIn[index] ?? 0) >= term) index -= 1;
+    return index;
+  }
+}

@@ -1,0 +1,204 @@
+/**
+ * What the parts of the simulator know of each other: the world, its nodes, and the services between them, as
+ * interfaces. The classes are in world.ts, node.ts, …; everything that looks at a run (invariants, nemesis, workload)
+ * depends only on this file.
+ */
+import type {
+  Dropped,
+  Output,
+  RaftCore,
+  RaftDeps,
+  RaftUpdate,
+  ReadState,
+  SnapshotRequest,
+} from "../../nodehost/raft/types.js";
+import type { EntryBlock, EntryType } from "../../shared/codec/block.js";
+import type { Index, ReplicaId, RequestKey, Term, TimeMs } from "../../shared/types/ids.js";
+import type { Membership } from "../../shared/types/membership.js";
+import type { Message, SnapshotMeta } from "../../shared/types/message.js";
+import type { SimDisk } from "./disk.js";
+import type { Ledger } from "./ledger.js";
+import type { SimLog } from "./log.js";
+import type { BlockDecoder, DecodedEntry } from "./machine.js";
+import type { SimOptions } from "./options.js";
+import type { Prng } from "./prng.js";
+import type { EventKind, EventQueue } from "./queue.js";
+import type { Trace } from "./trace.js";
+
+export const SHARD_ID = 1;
+/** Replica ids in a simulation are 1 … NODES_MAX. */
+export const NODES_MAX = 15;
+
+/** An invariant does not hold. */
+export class Violation extends Error {
+  override readonly name = "Violation";
+  readonly invariant: string;
+
+  constructor(invariant: string, text: string) {
+    super(`${invariant}: ${text}`);
+    this.invariant = invariant;
+  }
+}
+
+export type CoreFactory = (deps: RaftDeps) => RaftCore;
+
+export type CrashPoint = "none" | "beforeWrite" | "beforeSend" | "afterSend";
+
+export interface World {
+  readonly options: SimOptions;
+  readonly createCore: CoreFactory;
+  readonly queue: EventQueue;
+  readonly ledger: Ledger;
+  readonly decoder: BlockDecoder;
+  readonly trace: Trace;
+  readonly network: NetworkPort;
+  readonly nemesis: NemesisPort;
+  readonly workload: WorkloadPort;
+  readonly checks: ChecksPort;
+  readonly nodes: ReadonlyMap<ReplicaId, SimNode>;
+  /** Entries 1 … n that write the initial members into every new log. */
+  readonly bootstrapBlock: EntryBlock;
+  readonly initialMembership: Membership;
+  now: number;
+  steps: number;
+  /** False in the liveness phase. */
+  faults: boolean;
+  stream(number: number): Prng;
+  node(id: ReplicaId): SimNode | undefined;
+  /** The node that leads in the highest term, if any. */
+  leader(): SimNode | undefined;
+  running(): SimNode[];
+  /** Calls later; the call of a node is dropped if it crashed meanwhile. */
+  after(delayMs: number, kind: EventKind, node: SimNode | undefined, call: () => void): void;
+  /** A replica that joins by a membership change: empty log, empty membership. */
+  ensureNode(id: ReplicaId): void;
+  /** Runs the next event. False when nothing is left to do. */
+  step(): boolean;
+}
+
+/** What the checks saw last of a node; volatile. */
+export interface Seen {
+  term: Term;
+  commit: Index;
+  applied: Index;
+  leaderTerm: Term;
+}
+
+export interface SimNode {
+  readonly id: ReplicaId;
+  readonly world: World;
+  readonly disk: SimDisk;
+  readonly applier: ApplierPort;
+  readonly random: Prng;
+  /** Undefined while it is down. */
+  readonly core: RaftCore | undefined;
+  /** The log as handed to the disk: durable and in flight. */
+  readonly view: SimLog;
+  /** Grows with every start. */
+  readonly epoch: number;
+  /** Removed from the shard: does not start again by itself. */
+  retired: boolean;
+  frozenUntil: number;
+  /** Set by the nemesis: crash when the current input is done. */
+  crashSoon: boolean;
+  readonly seen: Seen;
+  readonly membership: Membership;
+  readonly incarnation: number;
+  /** Output is not collected yet: `view` is behind the core. */
+  readonly behind: boolean;
+  start(): void;
+  crash(why: string): void;
+  retire(): void;
+  clock(): TimeMs;
+  receive(message: Message): void;
+  propose(type: EntryType, commands: readonly Uint8Array[]): void;
+  readIndex(key: RequestKey): void;
+  nextKey(): RequestKey;
+  issued(key: RequestKey): boolean;
+  snapshotSent(to: ReplicaId, index: Index, ok: boolean): void;
+  entriesFetched(): void;
+  unreachable(id: ReplicaId): void;
+  recordSnapshot(meta: SnapshotMeta, compactTo: Index): void;
+  touched(): void;
+  postponed(time: number): void;
+}
+
+export interface ApplierPort {
+  readonly applied: Index;
+  readonly appliedTerm: Term;
+  readonly hash: number;
+  readonly membership: Membership;
+  readonly restoring: boolean;
+}
+
+export interface NetworkPort {
+  send(message: Message): void;
+  deliver(message: Message): boolean;
+  sendSnapshot(node: SimNode, request: SnapshotRequest, meta: SnapshotMeta | undefined): void;
+  cut(from: ReplicaId, to: ReplicaId): void;
+  heal(): void;
+}
+
+export interface NemesisPort {
+  crashPoint(node: SimNode, out: Output): CrashPoint;
+  crash(node: SimNode, why: string): void;
+  becameLeader(node: SimNode): void;
+  committed(node: SimNode): void;
+  changeApplied(node: SimNode): void;
+}
+
+export interface WorkloadPort {
+  /** Committed index when each read began. */
+  readonly readFloor: ReadonlyMap<number, Index>;
+  write(node: SimNode): void;
+  read(node: SimNode): void;
+}
+
+export interface ChecksPort {
+  started(node: SimNode): void;
+  afterInput(node: SimNode): void;
+  afterOutput(node: SimNode): void;
+  beforeAppend(node: SimNode, update: RaftUpdate): void;
+  beforeDurable(node: SimNode, update: RaftUpdate): void;
+  sent(node: SimNode, message: Message): void;
+  delivered(node: SimNode, message: Message): void;
+  applied(node: SimNode, index: Index, entry: DecodedEntry): void;
+  changed(node: SimNode, index: Index): void;
+  restored(node: SimNode, meta: SnapshotMeta): void;
+  answered(node: SimNode, key: RequestKey, index: Index): void;
+  reads(node: SimNode, key: RequestKey): void;
+  dropped(node: SimNode, dropped: Dropped): void;
+  readState(node: SimNode, read: ReadState): void;
+  removed(node: SimNode, why: string): void;
+}
+
+export interface Invariant {
+  readonly id: string;
+  /** One line: what always holds. */
+  readonly text: string;
+  onStart?(node: SimNode): void;
+  /** After every input, before the output is taken: role, term and commit are new, the log is not. */
+  afterInput?(node: SimNode): void;
+  /** After the output was taken and performed. */
+  afterOutput?(node: SimNode): void;
+  onLeader?(node: SimNode): void;
+  /** A leader's commit rose above everything committed so far; the ledger still has the old value. */
+  onFirstCommit?(node: SimNode): void;
+  /** Before an update changes the log as handed to the disk. */
+  beforeAppend?(node: SimNode, update: RaftUpdate): void;
+  /** Before an update changes what is durable. */
+  beforeDurable?(node: SimNode, update: RaftUpdate): void;
+  onSend?(node: SimNode, message: Message): void;
+  onDeliver?(node: SimNode, message: Message): void;
+  onApply?(node: SimNode, index: Index, entry: DecodedEntry): void;
+  /** A config change entry was applied; `node.membership` is the result. */
+  onChange?(node: SimNode, index: Index): void;
+  onRestore?(node: SimNode, meta: SnapshotMeta): void;
+  /** The node answered a request of its own. */
+  onAnswer?(node: SimNode, key: RequestKey, index: Index): void;
+  /** The node's owner asks for a read. */
+  onRead?(node: SimNode, key: RequestKey): void;
+  onDropped?(node: SimNode, dropped: Dropped): void;
+  onReadState?(node: SimNode, read: ReadState): void;
+  onRemoved?(node: SimNode, why: string): void;
+}

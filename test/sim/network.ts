@@ -1,0 +1,133 @@
+/**
+ * The network between simulated nodes: delay with a heavy tail, loss, duplicates, replay of old messages, and links
+ * that are cut in one or both directions.
+ */
+
+import type { SnapshotRequest } from "../../nodehost/raft/types.js";
+import {
+  type InstallSnapshotMessage,
+  type Message,
+  MessageType,
+  type SnapshotMeta,
+} from "../../shared/types/message.js";
+import { type NetworkPort, NODES_MAX, SHARD_ID, type SimNode, type World } from "./model.js";
+import type { Prng } from "./prng.js";
+import { EventKind } from "./queue.js";
+
+const OLD_MESSAGES = 128;
+const SIDE = NODES_MAX + 1;
+
+export class Network implements NetworkPort {
+  readonly #world: World;
+  readonly #random: Prng;
+  readonly #cut = new Uint8Array(SIDE * SIDE);
+  readonly #old: Message[] = [];
+  #sent = 0;
+
+  constructor(world: World, random: Prng) {
+    this.#world = world;
+    this.#random = random;
+  }
+
+  send(message: Message): void {
+    const { options, faults } = this.#world;
+    if (this.#isCut(message.from, message.to)) {
+      if (faults && this.#random.chance(options.unreachableChance)) this.#noticed(message);
+      return;
+    }
+    if (!faults) {
+      this.#push(message, 1 + this.#random.int(3));
+      return;
+    }
+    const r = this.#random;
+    this.#old[this.#sent++ % OLD_MESSAGES] = message;
+    if (!r.chance(options.dropChance)) this.#push(message, this.#delay());
+    else if (r.chance(options.unreachableChance)) this.#noticed(message);
+    if (r.chance(options.duplicateChance)) this.#push(message, this.#delay());
+    if (r.chance(options.replayChance)) this.#push(r.pick(this.#old), this.#delay());
+  }
+
+  /** Hands a message to its node. False if it was lost. */
+  deliver(message: Message): boolean {
+    const { nodes, trace, now } = this.#world;
+    const node = nodes.get(message.to);
+    if (node === undefined || node.core === undefined || this.#isCut(message.from, message.to)) return false;
+    trace.event(now, EventKind.Message, node.id, message);
+    node.receive(fresh(message));
+    return true;
+  }
+
+  /** Streams the newest recorded snapshot of `node`; the stream's end is reported to the sender. */
+  sendSnapshot(node: SimNode, request: SnapshotRequest, meta: SnapshotMeta | undefined): void {
+    const world = this.#world;
+    const r = this.#random;
+    const delay = world.faults ? this.#delay() + r.int(1 + world.options.electionTimeoutMs) : 2;
+    world.after(delay, EventKind.Snapshot, node, () => {
+      const reached =
+        meta !== undefined && !this.#isCut(node.id, request.to) && world.node(request.to)?.core !== undefined;
+      const ok = reached && !(world.faults && r.chance(world.options.dropChance));
+      if (ok && meta !== undefined) {
+        const lineage = meta.membership.lineage;
+        const { term, to } = request;
+        const type = MessageType.InstallSnapshot;
+        const message: InstallSnapshotMessage = {
+          type,
+          shardId: SHARD_ID,
+          from: node.id,
+          to,
+          term,
+          lineage,
+          snapshot: meta,
+        };
+        this.send(message);
+      }
+      node.snapshotSent(request.to, meta?.index ?? 0, ok);
+    });
+  }
+
+  /** The sender learns a little later that its connection is broken. */
+  #noticed(message: Message): void {
+    const node = this.#world.node(message.from);
+    if (node === undefined) return;
+    this.#world.after(this.#random.int(20), EventKind.Unreachable, node, () => node.unreachable(message.to));
+  }
+
+  cut(from: number, to: number): void {
+    this.#cut[from * SIDE + to] = 1;
+  }
+
+  heal(): void {
+    this.#cut.fill(0);
+  }
+
+  #isCut(from: number, to: number): boolean {
+    return this.#cut[from * SIDE + to] === 1;
+  }
+
+  #push(message: Message, delayMs: number): void {
+    const { queue, now } = this.#world;
+    queue.push({
+      time: now + delayMs,
+      kind: EventKind.Message,
+      nodeId: message.to,
+      epoch: 0,
+      message,
+      call: undefined,
+    });
+  }
+
+  #delay(): number {
+    const { options } = this.#world;
+    const r = this.#random;
+    let delay = options.latencyMs;
+    if (options.jitterMs > 0) delay += r.exponential(options.jitterMs);
+    if (r.chance(options.tailChance)) delay += r.int(8 * options.electionTimeoutMs);
+    return delay;
+  }
+}
+
+/** A forwarded body is taken over and written into by its receiver: every delivery gets bytes of its own. */
+function fresh(message: Message): Message {
+  if (message.type !== MessageType.Propose) return message;
+  return { ...message, body: { ...message.body, bytes: message.body.bytes.slice() } };
+}

@@ -1,0 +1,350 @@
+/**
+ * One simulated replica: the real core, and around it what the engine does — collect the output, write, send, apply,
+ * restore, in the order the core's door asks for — with a disk, a clock and crash points that belong to the simulator.
+ */
+import type { Output, RaftCore, RaftStart } from "../../nodehost/raft/types.js";
+import { type BlockBody, BlockBuilder, type EntryBlock, type EntryType } from "../../shared/codec/block.js";
+import { crc32 } from "../../shared/codec/crc32.js";
+import type { Index, ReplicaId, RequestKey, TimeMs } from "../../shared/types/ids.js";
+import { emptyMembership, type Membership } from "../../shared/types/membership.js";
+import type { Message, SnapshotMeta } from "../../shared/types/message.js";
+import { Applier } from "./applier.js";
+import { SimDisk } from "./disk.js";
+import { SimLog } from "./log.js";
+import { type CrashPoint, type Seen, SHARD_ID, type SimNode, Violation, type World } from "./model.js";
+import type { Prng } from "./prng.js";
+import { EventKind } from "./queue.js";
+import { SimReader } from "./reader.js";
+
+export class ReplicaNode implements SimNode {
+  readonly id: ReplicaId;
+  readonly world: World;
+  readonly disk: SimDisk;
+  readonly applier: Applier;
+  readonly random: Prng;
+  core: RaftCore | undefined;
+  /** The log as handed to the disk: durable and in flight. */
+  view = new SimLog();
+  /** Grows with every start. */
+  epoch = 0;
+  /** Removed from the shard: does not start again by itself. */
+  retired = false;
+  frozenUntil = 0;
+  /** Set by the nemesis: crash when the current input is done. */
+  crashSoon = false;
+  readonly seen: Seen = { term: 0, commit: 0, applied: 0, leaderTerm: 0 };
+  #startMembership: Membership = emptyMembership();
+  #nextSequence = 1;
+  #timerAt = 0;
+  #turnPending = false;
+  #clockRate = 1;
+  #clockOffset = 0;
+  #collecting = false;
+  readonly #builder = new BlockBuilder();
+
+  constructor(world: World, id: ReplicaId) {
+    this.id = id;
+    this.world = world;
+    this.random = world.stream(100 + id);
+    const { options } = world;
+    this.applier = new Applier(this);
+    this.disk = new SimDisk(options.groupCommit, {
+      latency: () => this.#diskLatency(),
+      schedule: (delayMs, call) => world.after(delayMs, EventKind.Disk, this, call),
+      beforeDurable: (update) => world.checks.beforeDurable(this, update),
+    });
+  }
+
+  get membership(): Membership {
+    return this.applier.membership;
+  }
+
+  get incarnation(): number {
+    return this.disk.incarnation;
+  }
+
+  /** Output not yet collected: `view` is behind the core. */
+  get behind(): boolean {
+    return this.#turnPending;
+  }
+
+  /** Makes this an initial member: the bootstrap entries are durable and committed. */
+  bootstrap(block: EntryBlock): void {
+    this.#startMembership = this.world.initialMembership;
+    this.disk.hardState = { term: 1, vote: 0, commit: block.last };
+    this.disk.log.append([block]);
+  }
+
+  start(): void {
+    const { world, disk } = this;
+    if (this.core !== undefined) return;
+    this.epoch += 1;
+    disk.incarnation += 1;
+    this.#nextSequence = 1;
+    this.#timerAt = 0;
+    this.#turnPending = false;
+    this.crashSoon = false;
+    this.frozenUntil = 0;
+    const skew = world.options.clockSkew;
+    this.#clockRate = 1 + (this.random.float() * 2 - 1) * skew;
+    this.#clockOffset = this.random.int(100_000) - Math.floor(world.now * this.#clockRate);
+    this.view = disk.log.copy();
+    this.applier.start(this.#startMembership);
+    const start = this.#startState();
+    const random = this.random;
+    this.core = world.createCore({
+      config: this.#config(),
+      start,
+      reader: new SimReader(this),
+      random: () => random.float(),
+      crc32,
+      nowMs: this.clock(),
+    });
+    Object.assign(this.seen, {
+      term: this.core.term,
+      commit: this.core.commit,
+      applied: this.core.applied,
+      leaderTerm: 0,
+    });
+    world.checks.started(this);
+    this.touched();
+  }
+
+  #startState(): RaftStart {
+    const { disk, applier } = this;
+    const first = Math.max(disk.log.first, applier.applied + 1);
+    return {
+      hardState: disk.hardState,
+      membership: applier.membership,
+      applied: applier.applied,
+      first: disk.log.first,
+      precedingTerm: disk.log.precedingTerm,
+      blocks: disk.log.slice(first, disk.log.last, Number.POSITIVE_INFINITY),
+      last: disk.log.last,
+      snapshot: disk.snapshot,
+    };
+  }
+
+  #config() {
+    const o = this.world.options;
+    return {
+      shardId: SHARD_ID,
+      replicaId: this.id,
+      electionTimeoutMs: o.electionTimeoutMs,
+      heartbeatIntervalMs: o.heartbeatIntervalMs,
+      preVote: o.preVote,
+      checkQuorum: o.checkQuorum,
+      inflightBytesMax: o.inflightBytesMax,
+      inflightMessagesMax: o.inflightMessagesMax,
+      replicateBytesMax: o.replicateBytesMax,
+      cacheBytesMax: o.cacheBytesMax,
+    };
+  }
+
+  /** Everything volatile is gone; appends in flight survive by a draw. */
+  crash(why: string): void {
+    if (this.core === undefined) return;
+    this.world.trace.note(this.world.now, this.id, EventKind.Nemesis, `crash (${why})`);
+    this.world.ledger.crashes += 1;
+    this.core = undefined;
+    this.disk.crash(() => this.random.chance(this.world.options.survive));
+  }
+
+  /** Stopped for good by its own decision (removed). */
+  retire(): void {
+    this.retired = true;
+    this.crash("removed");
+  }
+
+  clock(): TimeMs {
+    return Math.floor(this.world.now * this.#clockRate) + this.#clockOffset;
+  }
+
+  // Inputs.
+
+  receive(message: Message): void {
+    this.world.checks.delivered(this, message);
+    this.core?.receive(message, this.clock());
+    this.touched();
+  }
+
+  propose(type: EntryType, commands: readonly Uint8Array[]): void {
+    const firstSequence = this.#nextSequence;
+    for (const command of commands) this.#builder.add(type, this.nextKey(), command);
+    const body: BlockBody = this.#builder.finish();
+    if (body.firstKey.sequence !== firstSequence) throw new RangeError("keys out of order");
+    this.core?.propose(body);
+    this.touched();
+  }
+
+  readIndex(key: RequestKey): void {
+    this.world.checks.reads(this, key);
+    this.core?.readIndex(key);
+    this.touched();
+  }
+
+  nextKey(): RequestKey {
+    return { replicaId: this.id, incarnation: this.disk.incarnation, sequence: this.#nextSequence++ };
+  }
+
+  /** True if this node handed out `key`. */
+  issued(key: RequestKey): boolean {
+    return key.replicaId === this.id && (key.incarnation < this.incarnation || key.sequence < this.#nextSequence);
+  }
+
+  snapshotSent(to: ReplicaId, index: Index, ok: boolean): void {
+    this.core?.snapshotSent(to, index, ok);
+    this.touched();
+  }
+
+  entriesFetched(): void {
+    this.core?.entriesFetched();
+    this.touched();
+  }
+
+  unreachable(id: ReplicaId): void {
+    this.core?.unreachable(id);
+    this.touched();
+  }
+
+  /** To be called after every input to the core. */
+  touched(): void {
+    const { core, world } = this;
+    if (core === undefined) return;
+    world.checks.afterInput(this);
+    if (this.#collecting) return;
+    if (core.hasOutput) this.#wantTurn();
+    if (this.crashSoon && this.core !== undefined) {
+      this.crashSoon = false;
+      world.nemesis.crash(this, "state-aware");
+    }
+    this.#armTimer();
+  }
+
+  /** An event of this node was put off because it stands still. */
+  postponed(time: number): void {
+    if (time === this.#timerAt) this.#timerAt = 0;
+  }
+
+  #wantTurn(): void {
+    const { options, faults } = this.world;
+    if (this.#turnPending) return;
+    if (faults && this.random.chance(options.lazyTurn)) {
+      this.#turnPending = true;
+      this.world.after(this.random.int(4), EventKind.Turn, this, () => this.collect());
+    } else this.collect();
+  }
+
+  /** Takes the output and does what it says, until there is none. */
+  collect(): void {
+    this.#turnPending = false;
+    this.#collecting = true;
+    for (let round = 0; this.core?.hasOutput === true; round++) {
+      if (round > 1000) throw new Violation("R0", `node ${this.id} has output for ever`);
+      this.#perform(this.core.takeOutput());
+    }
+    this.#collecting = false;
+    this.touched();
+  }
+
+  #perform(out: Output): void {
+    const { checks, nemesis, trace, now } = this.world;
+    if (out.update !== undefined) {
+      checks.beforeAppend(this, out.update);
+      this.#updateView(out);
+      trace.word(out.update.hardState.term * 64 + out.update.hardState.vote);
+      trace.word(this.view.last);
+    }
+    const crashPoint = nemesis.crashPoint(this, out);
+    if (crashPoint !== "beforeWrite") this.#emit(out, crashPoint);
+    if (crashPoint !== "none") {
+      nemesis.crash(this, crashPoint);
+      return;
+    }
+    if (out.leader !== undefined) {
+      const { leaderId, term } = out.leader;
+      trace.note(now, this.id, EventKind.Turn, `term ${term} leader ${leaderId} role ${this.core?.role ?? "?"}`);
+    }
+    checks.afterOutput(this);
+    this.applier.enqueue(out.committed);
+    for (const read of out.readStates) this.applier.confirmed(read);
+    for (const dropped of out.dropped) checks.dropped(this, dropped);
+    for (const request of out.snapshotRequests) this.world.network.sendSnapshot(this, request, this.disk.snapshot);
+    if (out.restore !== undefined) this.applier.restore(out.restore);
+    if (out.removed !== undefined) {
+      checks.removed(this, out.removed);
+      this.retire();
+    }
+  }
+
+  /** Writes, then sends, unless power goes between the two. */
+  #emit(out: Output, crashPoint: CrashPoint): void {
+    if (out.update !== undefined) this.#write(out, out.update.sequence);
+    if (crashPoint === "beforeSend") return;
+    for (const message of out.messages) {
+      this.world.checks.sent(this, message);
+      this.world.network.send(message);
+    }
+  }
+
+  #updateView(out: Output): void {
+    const { view } = this;
+    if (out.update?.snapshot !== undefined) {
+      const { meta, reset } = out.update.snapshot;
+      if (reset) view.reset(meta.index, meta.term);
+      else view.compactTo(meta.index);
+    }
+    if (out.update !== undefined) view.append(out.update.blocks);
+  }
+
+  #write(out: Output, sequence: number): void {
+    const { update } = out;
+    const done = (): void => {
+      this.core?.persisted(sequence);
+      this.touched();
+    };
+    this.disk.write({ update, ownSnapshot: undefined, done }, this.world.now);
+  }
+
+  /** Records a snapshot of our own; afterwards older entries may go. */
+  recordSnapshot(meta: SnapshotMeta, compactTo: Index): void {
+    const done = (): void => {
+      if (this.core === undefined || this.disk.snapshot !== meta) return;
+      this.view.compactTo(compactTo);
+      this.core.snapshotCreated(meta, compactTo);
+      this.touched();
+    };
+    this.disk.write({ update: undefined, ownSnapshot: { meta, compactTo }, done }, this.world.now);
+  }
+
+  #diskLatency(): number {
+    const { options, faults } = this.world;
+    if (!faults) return 1;
+    const slow = this.random.chance(options.diskSlowChance) ? this.random.int(options.diskSlowMs) : 0;
+    return this.random.int(options.diskMs + 1) + slow;
+  }
+
+  #armTimer(): void {
+    const { core, world } = this;
+    if (core === undefined || !Number.isFinite(core.deadlineMs)) return;
+    const due = Math.max(world.now + 1, Math.ceil((core.deadlineMs - this.#clockOffset) / this.#clockRate));
+    if (this.#timerAt > world.now && this.#timerAt <= due) return;
+    this.#timerAt = due;
+    world.after(due - world.now, EventKind.Timer, this, () => this.#timer(due));
+  }
+
+  #timer(due: number): void {
+    const { core, world } = this;
+    if (core === undefined || (due !== this.#timerAt && this.#timerAt !== 0)) return;
+    this.#timerAt = 0;
+    const now = this.clock();
+    if (core.deadlineMs > now) {
+      this.#armTimer();
+      return;
+    }
+    world.trace.event(world.now, EventKind.Timer, this.id, undefined);
+    world.steps += 1;
+    core.tick(now);
+    this.touched();
+  }
+}

@@ -1,0 +1,149 @@
+/**
+ * Swarm configuration: every tunable of a run is drawn from the seed, and each fault class is switched on or off, so
+ * that different seeds stress different corners. Uniform faults at one setting find far less (RELIABILITY.md).
+ */
+import { Prng } from "./prng.js";
+
+export interface SimOptions {
+  readonly seed: number;
+  readonly steps: number;
+  // cluster
+  readonly voters: number;
+  readonly learners: number;
+  // core
+  readonly electionTimeoutMs: number;
+  readonly heartbeatIntervalMs: number;
+  readonly preVote: boolean;
+  readonly checkQuorum: boolean;
+  readonly inflightBytesMax: number;
+  readonly inflightMessagesMax: number;
+  readonly replicateBytesMax: number;
+  readonly cacheBytesMax: number;
+  // engine
+  /** Probability that the output is collected later, after more inputs. */
+  readonly lazyTurn: number;
+  /** An old log slice is not at hand at once. */
+  readonly fetchPending: number;
+  readonly applyDelayMs: number;
+  readonly snapshotEvery: number;
+  readonly compactionOverhead: number;
+  // workload
+  readonly batchMax: number;
+  readonly commandBytesMax: number;
+  readonly proposeEveryMs: number;
+  readonly readEveryMs: number;
+  /** 0 = no membership changes. */
+  readonly configEveryMs: number;
+  /** 0 = none. Campaigns, step-downs, TimeoutNow. */
+  readonly disturbEveryMs: number;
+  // disk
+  readonly diskMs: number;
+  readonly diskSlowChance: number;
+  readonly diskSlowMs: number;
+  /** One append in flight, later updates join the next; otherwise every update is an append of its own. */
+  readonly groupCommit: boolean;
+  /** An append in flight survives a crash with this probability (all-or-nothing, in order). */
+  readonly survive: number;
+  // network
+  readonly latencyMs: number;
+  readonly jitterMs: number;
+  readonly tailChance: number;
+  readonly dropChance: number;
+  readonly duplicateChance: number;
+  readonly replayChance: number;
+  /** A lost message is noticed by its sender (a broken connection). */
+  readonly unreachableChance: number;
+  // nemesis (0 = off)
+  readonly crashEveryMs: number;
+  readonly downMs: number;
+  readonly crashAll: boolean;
+  readonly partitionEveryMs: number;
+  readonly freezeEveryMs: number;
+  readonly clockSkew: number;
+  // state-aware crashes: probability per occasion
+  readonly crashOnVote: number;
+  readonly crashOnAppend: number;
+  readonly crashOnLeader: number;
+  readonly crashOnCommit: number;
+  readonly crashOnConfig: number;
+  readonly crashOnSnapshot: number;
+}
+
+/** Draws the options of `seed`. Half of the fault classes are off on average. */
+export function drawOptions(seed: number, steps: number): SimOptions {
+  const r = new Prng(seed, 1);
+  const on = (probability = 0.5): boolean => r.chance(probability);
+  const electionTimeoutMs = r.logRange(60, 400);
+  const shared = { seed, steps, electionTimeoutMs };
+  const voters = r.pick([1, 2, 2, 3, 3, 3, 3, 3, 4, 4, 5, 5, 5]);
+  const T = electionTimeoutMs;
+  return {
+    ...shared,
+    voters,
+    learners: on() ? r.range(1, 2) : 0,
+    heartbeatIntervalMs: Math.max(3, Math.floor(T / r.range(3, 12))),
+    preVote: on(0.7),
+    checkQuorum: on(0.7),
+    inflightBytesMax: r.logRange(200, 1_000_000),
+    inflightMessagesMax: r.logRange(1, 256),
+    replicateBytesMax: on(0.4) ? r.range(1, 200) : r.logRange(200, 65_536),
+    cacheBytesMax: on(0.3) ? 0 : r.logRange(100, 1_000_000),
+    lazyTurn: on() ? r.float() * 0.6 : 0,
+    fetchPending: on() ? r.float() : 0,
+    applyDelayMs: on() ? r.logRange(1, T) : 0,
+    snapshotEvery: on(0.7) ? r.logRange(3, 500) : 1_000_000_000,
+    compactionOverhead: r.logRange(0, 100),
+    batchMax: on(0.4) ? 1 : r.logRange(1, 64),
+    commandBytesMax: r.logRange(0, 40),
+    proposeEveryMs: r.logRange(2, T),
+    readEveryMs: r.logRange(4, T * 2),
+    configEveryMs: on(0.4) ? r.logRange(Math.floor(T / 2), 10 * T) : 0,
+    disturbEveryMs: on(0.4) ? r.logRange(T, 20 * T) : 0,
+    ...drawEnvironment(r, T),
+    ...drawNemesis(r, T),
+  };
+}
+
+function drawEnvironment(r: Prng, T: number) {
+  const on = (probability = 0.5): boolean => r.chance(probability);
+  return {
+    diskMs: r.logRange(0, Math.floor(T / 4)),
+    diskSlowChance: on() ? r.float() * 0.2 : 0,
+    diskSlowMs: r.logRange(5, 4 * T),
+    groupCommit: on(0.7),
+    survive: r.pick([0, 0.5, 0.5, 0.9]),
+    latencyMs: r.logRange(0, Math.floor(T / 8)),
+    jitterMs: on(0.8) ? r.logRange(1, Math.floor(T / 4)) : 0,
+    tailChance: on() ? r.float() * 0.05 : 0,
+    dropChance: on() ? r.float() ** 3 * 0.4 : 0,
+    duplicateChance: on() ? r.float() ** 2 * 0.3 : 0,
+    replayChance: on(0.4) ? r.float() * 0.05 : 0,
+    unreachableChance: on() ? r.float() : 0,
+  };
+}
+
+function drawNemesis(r: Prng, T: number) {
+  const on = (probability = 0.5): boolean => r.chance(probability);
+  const aware = (): number => (on(0.4) ? r.float() ** 2 * 0.3 : 0);
+  return {
+    crashEveryMs: on(0.6) ? r.logRange(2 * T, 40 * T) : 0,
+    downMs: r.logRange(1, 10 * T),
+    crashAll: on(0.3),
+    partitionEveryMs: on(0.6) ? r.logRange(T, 20 * T) : 0,
+    freezeEveryMs: on(0.4) ? r.logRange(2 * T, 30 * T) : 0,
+    clockSkew: on(0.3) ? r.float() * 0.5 : 0,
+    crashOnVote: aware(),
+    crashOnAppend: aware() * 0.3,
+    crashOnLeader: aware(),
+    crashOnCommit: aware() * 0.3,
+    crashOnConfig: aware(),
+    crashOnSnapshot: aware(),
+  };
+}
+
+/** One line, for people who look at a failed seed. */
+export function formatOptions(options: SimOptions): string {
+  return Object.entries(options)
+    .map(([name, value]) => `${name}=${typeof value === "number" ? Number(value.toFixed(4)) : value}`)
+    .join(" ");
+}

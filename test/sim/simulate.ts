@@ -1,0 +1,121 @@
+/** Runs one seed: draws its options, steps its world under faults, then demands recovery. Never throws. */
+import { errorText } from "../../shared/errors.js";
+import { describeNode, Liveness } from "./liveness.js";
+import { type CoreFactory, Violation } from "./model.js";
+import { drawOptions, formatOptions, type SimOptions } from "./options.js";
+import { SimulatedWorld } from "./world.js";
+
+export interface RunRequest {
+  readonly seed: number;
+  readonly steps: number;
+  readonly createCore: CoreFactory;
+  /** Replaces drawn options (looking at one seed). */
+  readonly overrides?: Partial<SimOptions>;
+  /** Gets every event as text. */
+  readonly traceSink?: (line: string) => void;
+}
+
+export interface RunResult {
+  readonly seed: number;
+  readonly ok: boolean;
+  readonly steps: number;
+  readonly virtualMs: number;
+  readonly hash: string;
+  /** What the run did, so that a harness that tests nothing is seen. */
+  readonly coverage: Coverage;
+  /** Id of the invariant that failed, "" if ok. */
+  readonly invariant: string;
+  /** Everything a person needs to look into it; "" if ok. */
+  readonly report: string;
+}
+
+export interface Coverage {
+  readonly elections: number;
+  readonly committed: number;
+  readonly acked: number;
+  readonly reads: number;
+  readonly snapshots: number;
+  readonly changes: number;
+  readonly crashes: number;
+  readonly installs: number;
+  readonly stranded: number;
+}
+
+/** What several runs did together. */
+export function addCoverage(a: Coverage, b: Coverage): Coverage {
+  return {
+    elections: a.elections + b.elections,
+    committed: a.committed + b.committed,
+    acked: a.acked + b.acked,
+    reads: a.reads + b.reads,
+    snapshots: a.snapshots + b.snapshots,
+    changes: a.changes + b.changes,
+    crashes: a.crashes + b.crashes,
+    installs: a.installs + b.installs,
+    stranded: a.stranded + b.stranded,
+  };
+}
+
+export function coverageText(coverage: Coverage): string {
+  return Object.entries(coverage)
+    .map(([name, value]) => `${name} ${value}`)
+    .join(", ");
+}
+
+export function runSeed(request: RunRequest): RunResult {
+  const { seed, steps, createCore, traceSink } = request;
+  const options = { ...drawOptions(seed, steps), ...request.overrides };
+  let world: SimulatedWorld | undefined;
+  let failure: unknown;
+  try {
+    world = new SimulatedWorld({ options, createCore, traceSink });
+    world.begin();
+    while (world.steps < steps && world.step());
+    new Liveness(world).run();
+  } catch (error) {
+    failure = error;
+  }
+  const invariant = failure === undefined ? "" : failure instanceof Violation ? failure.invariant : "crash";
+  return {
+    seed,
+    ok: failure === undefined,
+    steps: world?.steps ?? 0,
+    virtualMs: world?.now ?? 0,
+    hash: world?.trace.hash ?? "",
+    coverage: coverageOf(world),
+    invariant,
+    report: failure === undefined ? "" : report(options, world, failure),
+  };
+}
+
+/** What a world did so far; nothing without one. */
+export function coverageOf(world: SimulatedWorld | undefined): Coverage {
+  const ledger = world?.ledger;
+  return {
+    elections: ledger?.leaders.size ?? 0,
+    committed: ledger?.commit ?? 0,
+    acked: ledger?.ackedCount ?? 0,
+    reads: ledger?.readCount ?? 0,
+    snapshots: ledger?.snapshots.size ?? 0,
+    changes: ledger?.membershipAt.size ?? 0,
+    crashes: ledger?.crashes ?? 0,
+    installs: ledger?.installs ?? 0,
+    stranded: ledger?.stranded ?? 0,
+  };
+}
+
+function report(options: SimOptions, world: SimulatedWorld | undefined, failure: unknown): string {
+  const why = failure instanceof Violation ? failure.message : stackOf(failure);
+  const lines = [`seed ${options.seed}: ${why}`, `options: ${formatOptions(options)}`];
+  if (world !== undefined) {
+    lines.push(`at ${world.now} ms, step ${world.steps}; nodes:`);
+    for (const node of world.nodes.values()) lines.push(`  ${describeNode(node, true)}`);
+    lines.push("last events:", ...world.trace.lines().map((line) => `  ${line}`));
+  }
+  lines.push(`again: node dist/test/sim/main.js --seed ${options.seed} --steps ${options.steps}`);
+  return lines.join("\n");
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : errorText(error);
+}

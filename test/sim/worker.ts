@@ -1,0 +1,13 @@
+/** One worker thread of a run over many seeds. */
+import { parentPort, workerData } from "node:worker_threads";
+import { Raft } from "../../nodehost/raft/raft.js";
+import type { WorkerJob } from "./jobs.js";
+import { runSeed } from "./simulate.js";
+
+const job: WorkerJob = workerData;
+for (let seed = job.firstSeed; seed < job.endSeed; seed += job.stride) {
+  const { steps, overrides } = job;
+  const result = runSeed({ seed, steps, overrides, createCore: (deps) => new Raft(deps) });
+  parentPort?.postMessage(result);
+  if (!result.ok && job.stopAtFailure) break;
+}
