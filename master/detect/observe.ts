@@ -31,6 +31,8 @@ export interface ObservationView {
   report(hostId: HostId): NodeHostInfo | undefined;
   /** Every replica of the shard that some host runs or stores. */
   replicasOf(shardId: ShardId): readonly ReplicaObservation[];
+  /** Length of `replicasOf`. */
+  countOf(shardId: ShardId): number;
   /** A replica as its host reports it. */
   replicaOn(hostId: HostId, shardId: ShardId, replicaId: ReplicaId): ClusterInfo | undefined;
   /** Ids of the shard's replicas with data on the host; undefined: the host has not told yet. */
@@ -41,13 +43,17 @@ export interface ObservationView {
 
 interface HostImage {
   readonly info: NodeHostInfo;
-  readonly byShard: ReadonlyMap<ShardId, readonly ClusterInfo[]>;
+  readonly byShard: ReadonlyMap<ShardId, ClusterInfo>;
+  /** Further replicas of a shard already in `byShard`: never in order, hence rare, and kept apart. */
+  readonly doubles: readonly ClusterInfo[];
   /** Stored replicas; undefined until the host listed them in this start. */
   readonly stored: Map<ShardId, ReplicaId[]> | undefined;
+  /** Shards under which this host is in the index. */
+  readonly indexed: Set<ShardId>;
 }
 
 const NO_IDS: readonly ReplicaId[] = [];
-const NO_INFO: readonly ClusterInfo[] = [];
+const NO_HOSTS: readonly HostId[] = [];
 
 export class ObservationImage implements ObservationView {
   readonly #hosts = new Map<HostId, HostImage>();
@@ -61,16 +67,17 @@ export class ObservationImage implements ObservationView {
   /** An accepted report replaces the host's earlier one. */
   onReport(info: NodeHostInfo): void {
     const before = this.#hosts.get(info.hostId);
-    const byShard = new Map<ShardId, ClusterInfo[]>();
+    const byShard = new Map<ShardId, ClusterInfo>();
+    const doubles: ClusterInfo[] = [];
     for (const replica of info.clusterInfo) {
-      const known = byShard.get(replica.shardId);
-      if (known === undefined) byShard.set(replica.shardId, [replica]);
-      else known.push(replica);
+      if (byShard.has(replica.shardId)) doubles.push(replica);
+      else byShard.set(replica.shardId, replica);
       if (replica.replicaId > this.#highestReplicaId) this.#highestReplicaId = replica.replicaId;
     }
-    const image: HostImage = { info, byShard, stored: this.#stored(info, before) };
+    const indexed = before?.indexed ?? new Set();
+    const image: HostImage = { info, byShard, doubles, stored: this.#stored(info, before), indexed };
     this.#hosts.set(info.hostId, image);
-    this.#reindex(info.hostId, before, image);
+    this.#reindex(info.hostId, image);
   }
 
   /** Stored replicas: the list of this report; or the earlier one of the same start, and what was loaded since. */
@@ -88,17 +95,24 @@ export class ObservationImage implements ObservationView {
     return stored;
   }
 
-  #reindex(hostId: HostId, before: HostImage | undefined, now: HostImage): void {
-    for (const shardId of shardsOf(before)) {
+  #reindex(hostId: HostId, now: HostImage): void {
+    const { indexed } = now;
+    let held = 0;
+    for (const shardId of shardsOf(now)) {
+      held += 1;
+      if (indexed.has(shardId)) continue;
+      indexed.add(shardId);
+      const hosts = this.#shardHosts.get(shardId);
+      if (hosts === undefined) this.#shardHosts.set(shardId, [hostId]);
+      else hosts.push(hostId);
+    }
+    if (indexed.size === held) return;
+    for (const shardId of indexed) {
       if (holds(now, shardId)) continue;
+      indexed.delete(shardId);
       const left = (this.#shardHosts.get(shardId) ?? []).filter((h) => h !== hostId);
       if (left.length === 0) this.#shardHosts.delete(shardId);
       else this.#shardHosts.set(shardId, left);
-    }
-    for (const shardId of shardsOf(now)) {
-      const hosts = this.#shardHosts.get(shardId);
-      if (hosts === undefined) this.#shardHosts.set(shardId, [hostId]);
-      else if (!hosts.includes(hostId)) hosts.push(hostId);
     }
   }
 
@@ -112,22 +126,32 @@ export class ObservationImage implements ObservationView {
 
   replicasOf(shardId: ShardId): readonly ReplicaObservation[] {
     const found: ReplicaObservation[] = [];
-    for (const hostId of this.#shardHosts.get(shardId) ?? []) {
+    for (const hostId of this.#shardHosts.get(shardId) ?? NO_HOSTS) {
       const image = this.#hosts.get(hostId);
-      const infos = image?.byShard.get(shardId) ?? NO_INFO;
-      for (const info of infos) found.push({ hostId, replicaId: info.replicaId, info });
-      for (const replicaId of image?.stored?.get(shardId) ?? NO_IDS) {
-        if (!infos.some((i) => i.replicaId === replicaId)) found.push({ hostId, replicaId, info: undefined });
+      if (image === undefined) continue;
+      for (const info of infosOf(image, shardId)) found.push({ hostId, replicaId: info.replicaId, info });
+      for (const replicaId of image.stored?.get(shardId) ?? NO_IDS) {
+        if (infoOf(image, shardId, replicaId) === undefined) found.push({ hostId, replicaId, info: undefined });
       }
     }
     return found;
   }
 
+  countOf(shardId: ShardId): number {
+    let count = 0;
+    for (const hostId of this.#shardHosts.get(shardId) ?? NO_HOSTS) {
+      const image = this.#hosts.get(hostId);
+      if (image === undefined) continue;
+      if (image.byShard.has(shardId)) count += 1;
+      for (const double of image.doubles) if (double.shardId === shardId) count += 1;
+      for (const id of image.stored?.get(shardId) ?? NO_IDS) if (infoOf(image, shardId, id) === undefined) count += 1;
+    }
+    return count;
+  }
+
   replicaOn(hostId: HostId, shardId: ShardId, replicaId: ReplicaId): ClusterInfo | undefined {
-    return this.#hosts
-      .get(hostId)
-      ?.byShard.get(shardId)
-      ?.find((i) => i.replicaId === replicaId);
+    const image = this.#hosts.get(hostId);
+    return image === undefined ? undefined : infoOf(image, shardId, replicaId);
   }
 
   dataOn(hostId: HostId, shardId: ShardId): readonly ReplicaId[] | undefined {
@@ -137,8 +161,11 @@ export class ObservationImage implements ObservationView {
 
   leaderOf(shardId: ShardId, fresh: (hostId: HostId) => boolean): LeaderClaim | undefined {
     let best: LeaderClaim | undefined;
-    for (const hostId of this.#shardHosts.get(shardId) ?? []) {
-      for (const info of this.#hosts.get(hostId)?.byShard.get(shardId) ?? NO_INFO) {
+    for (const hostId of this.#shardHosts.get(shardId) ?? NO_HOSTS) {
+      const image = this.#hosts.get(hostId);
+      const first = image?.byShard.get(shardId);
+      if (image === undefined || first === undefined) continue;
+      for (const info of image.doubles.length === 0 ? [first] : infosOf(image, shardId)) {
         if (!info.isLeader || info.pending || info.fault !== "" || !fresh(hostId)) continue;
         if (best === undefined || compareClaims(info, best.info) > 0)
           best = { hostId, info, membership: info.membership };
@@ -168,13 +195,22 @@ function add(stored: Map<ShardId, ReplicaId[]>, shardId: ShardId, replicaId: Rep
   else if (!ids.includes(replicaId)) ids.push(replicaId);
 }
 
+function infoOf(image: HostImage, shardId: ShardId, replicaId: ReplicaId): ClusterInfo | undefined {
+  const first = image.byShard.get(shardId);
+  if (first === undefined || first.replicaId === replicaId) return first;
+  return image.doubles.find((i) => i.shardId === shardId && i.replicaId === replicaId);
+}
+
+function infosOf(image: HostImage, shardId: ShardId): readonly ClusterInfo[] {
+  const first = image.byShard.get(shardId);
+  return first === undefined ? [] : [first, ...image.doubles.filter((i) => i.shardId === shardId)];
+}
+
 function holds(image: HostImage, shardId: ShardId): boolean {
   return image.byShard.has(shardId) || image.stored?.has(shardId) === true;
 }
 
-function* shardsOf(image: HostImage | undefined): Generator<ShardId> {
-  if (image === undefined) return;
+function* shardsOf(image: HostImage): Generator<ShardId> {
   yield* image.byShard.keys();
-  if (image.stored !== undefined)
-    for (const shardId of image.stored.keys()) if (!image.byShard.has(shardId)) yield shardId;
+  for (const shardId of image.stored?.keys() ?? []) if (!image.byShard.has(shardId)) yield shardId;
 }

@@ -27,6 +27,8 @@ export interface MasterOptions {
   readonly dataDir: string;
   readonly timing: DetectTiming;
   readonly rttMs?: number;
+  /** Where to listen, if it differs from this member's raftAddress. */
+  readonly listenAddress?: string;
   readonly logger?: Logger;
   readonly onFatal?: (error: unknown) => void;
 }
@@ -49,7 +51,7 @@ export class Master {
   static async open(options: MasterOptions): Promise<Master> {
     const [problem] = timingProblems(options.timing);
     if (problem !== undefined) throw new OpError("DL_ERR_INVALID_CONFIG", problem);
-    const { env, deploymentId, replicaId, members, dataDir, rttMs, logger, onFatal } = options;
+    const { env, deploymentId, replicaId, members, dataDir, rttMs, listenAddress, logger, onFatal } = options;
     const self = members.find((member) => member.replicaId === replicaId);
     if (self === undefined) {
       throw new OpError("DL_ERR_INVALID_CONFIG", `master ${replicaId} is not among ${members.map((m) => m.replicaId)}`);
@@ -63,6 +65,7 @@ export class Master {
       members,
       onApplied: () => late.loop?.poke(),
       ...(rttMs === undefined ? {} : { rttMs }),
+      ...(listenAddress === undefined ? {} : { listenAddress }),
       ...(logger === undefined ? {} : { logger }),
       ...(onFatal === undefined ? {} : { onFatal }),
       ...(env === undefined ? {} : { env }),

@@ -2,7 +2,7 @@
  * What one planning pass carries around: the view, what was seen when, and what this pass has decided so far (so that
  * later decisions see the influence of earlier ones). Made by plan.ts for each pass and thrown away.
  */
-import type { HostId, ShardId } from "../../shared/types/ids.js";
+import type { DataSetId, HostId, ShardId } from "../../shared/types/ids.js";
 import type { Operation } from "../db/index.js";
 import type { HostView } from "../detect/index.js";
 import type { PlanMemory, PlanView } from "./types.js";
@@ -19,6 +19,7 @@ export class PlanContext {
   readonly #incoming = new Map<HostId, number>();
   readonly #requests = new Map<HostId, number>();
   readonly #restarts = new Map<HostId, number>();
+  readonly #steady = new Map<HostId, DataSetId | undefined>();
   repairsOpen = 0;
 
   constructor(view: PlanView, nowMs: number, seed: number) {
@@ -60,6 +61,16 @@ export class PlanContext {
     const host = this.host(hostId);
     return host?.fresh === true && host.state !== "Wiped";
   };
+
+  /** The data set of a host that is heard, stays, and runs on the registered one; else undefined. Computed once a pass. */
+  steadyDataSet(hostId: HostId): DataSetId | undefined {
+    if (this.#steady.has(hostId)) return this.#steady.get(hostId);
+    const record = this.view.db.hosts.get(hostId);
+    const stays = record !== undefined && !record.removed && !record.draining && this.fresh(hostId);
+    const dataSetId = stays ? record.dataSetId : undefined;
+    this.#steady.set(hostId, dataSetId);
+    return dataSetId;
+  }
 
   /** Replicas a host has or is to get. */
   load(hostId: HostId): number {

@@ -9,12 +9,14 @@
 import type { ShardId } from "../../shared/types/ids.js";
 import { type Command, type ConfirmEntry, isReplicaId } from "../db/index.js";
 import { PlanContext } from "./context.js";
+import { isQuiet } from "./quiet.js";
 import { registrations } from "./registry.js";
 import { commit } from "./requests.js";
 import { passShard, type ShardPass } from "./shard.js";
 import type { Plan, PlannedAction, PlanView, Reason, ShardStatus } from "./types.js";
 
 const SHARDS_PER_SLICE = 64;
+const WISHES_PER_SLICE = 4;
 const CONFIRM_BATCH = 64;
 
 export function plan(view: PlanView, nowMs: number, seed: number): Plan {
@@ -44,6 +46,12 @@ export function* planSliced(view: PlanView, nowMs: number, seed: number): Genera
   let healthyShards = 0;
   let count = 0;
   for (const shard of view.db.shards.values()) {
+    count += 1;
+    if (count % SHARDS_PER_SLICE === 0) yield;
+    if (isQuiet(ctx, shard)) {
+      healthyShards += 1;
+      continue;
+    }
     const pass = passShard(ctx, shard);
     const { health, doing, waiting } = pass.status;
     const quiet = (health === "healthy" || health === "deleted") && doing === "" && waiting === "";
@@ -52,15 +60,17 @@ export function* planSliced(view: PlanView, nowMs: number, seed: number): Genera
       passes.push(pass);
       statuses.set(shard.shardId, pass.status);
     }
-    count += 1;
-    if (count % SHARDS_PER_SLICE === 0) yield;
   }
   const news = [...registrations(ctx), ...replicaIds(view)];
   const wanting = wishesInOrder(ctx, passes);
   const opened: PlannedAction[] = [];
   // Ids seen beyond the counter are committed before any id is allotted.
   if (replicaIds(view).length === 0) {
-    for (const { pass } of wanting) opened.push(...openWish(ctx, pass, statuses));
+    for (const [i, { pass }] of wanting.entries()) {
+      opened.push(...openWish(ctx, pass, statuses));
+      // Each choice of a host looks at all hosts.
+      if (i % WISHES_PER_SLICE === 0) yield;
+    }
   }
   const actions: PlannedAction[] = [
     ...news,

@@ -40,6 +40,8 @@ export class WorldHost {
   readonly done = new Map<string, HostResult>();
   highestTerm = 0;
   diedMs = -1e9;
+  /** So many requests are refused as busy before one is executed. */
+  refuseNext = 0;
 
   constructor(hostId: HostId) {
     this.hostId = hostId;
@@ -78,6 +80,10 @@ export class WorldModel {
     if (fence.incarnation !== host.incarnation || fence.dataSetId !== host.dataSetId) return answer("DL_ERR_FENCED");
     if (fence.deploymentId !== DEPLOYMENT || fence.masterTerm < host.highestTerm) return answer("DL_ERR_FENCED");
     host.highestTerm = fence.masterTerm;
+    if (host.refuseNext > 0) {
+      host.refuseNext -= 1;
+      return answer("DL_ERR_SYSTEM_BUSY");
+    }
     return answer(this.#act(host, request.shardId, request.action));
   }
 

@@ -73,21 +73,22 @@ export class DurableAddressBook implements AddressBook {
 
   #save(): void {
     this.#dirty = true;
-    this.#writing ??= this.#write().finally(() => {
-      this.#writing = undefined;
-    });
+    this.#writing ??= this.#write();
   }
 
+  /** Until nothing new is left. A failed write is made good by the next change. */
   async #write(): Promise<void> {
-    while (this.#dirty) {
-      this.#dirty = false;
-      const text = `${JSON.stringify(Object.fromEntries(this.#places), null, 2)}\n`;
-      try {
+    try {
+      while (this.#dirty) {
+        this.#dirty = false;
+        const text = `${JSON.stringify(Object.fromEntries(this.#places), null, 2)}\n`;
         await writeDurably(this.#files, this.#directory, FILE, Buffer.from(text));
-      } catch (error) {
-        this.#logger.warn({ error: errorText(error) }, "address book not written");
-        return;
       }
+    } catch (error) {
+      this.#logger.warn({ error: errorText(error) }, "address book not written");
+    } finally {
+      // At once when the loop has ended: a change from now on starts another write.
+      this.#writing = undefined;
     }
   }
 }

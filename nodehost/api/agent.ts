@@ -89,7 +89,16 @@ export class MasterAgent {
       if (!this.#lost) env.logger.warn({ error: errorText(error) }, "no master answers; serving on, trying again");
       this.#lost = true;
     }
-    await client.handleMasterRequests();
+    this.#handle();
+  }
+
+  /** Reports go on meanwhile: a step of a request may take longer than a master waits for a report. */
+  #handle(): void {
+    const { client, env } = this.#options;
+    if (this.#stopping) return;
+    client.handleMasterRequests().catch((error: unknown) => {
+      env.logger.error({ error: errorText(error) }, "carrying out requests failed");
+    });
   }
 
   #info(): Promise<NodeHostInfo> {

@@ -5,7 +5,7 @@
 import { EntryType } from "../../shared/codec/block.js";
 import { encodeConfigChange } from "../../shared/codec/membership.js";
 import type { Env } from "../../shared/env/env.js";
-import { OpError } from "../../shared/errors.js";
+import { errorText, isOpError, OpError } from "../../shared/errors.js";
 import { isSafeUint, type ReplicaId, type ShardId, type Target } from "../../shared/types/ids.js";
 import type { ConfigChange, ConfigChangeKind } from "../../shared/types/membership.js";
 import {
@@ -16,7 +16,7 @@ import {
   RequestState,
   type SnapshotOptions,
 } from "../engine/index.js";
-import { type CallOptions, timeoutOf } from "./options.js";
+import { type CallOptions, checkTarget, timeoutOf } from "./options.js";
 import type { Session } from "./session.js";
 
 export interface ChangeStep {
@@ -45,20 +45,39 @@ export class Calls {
   /** DL_ERR_SHARD_NOT_FOUND. */
   found(shardId: ShardId): Replica {
     const replica = this.#engine.replica(shardId);
-    if (replica === undefined) throw new OpError("DL_ERR_SHARD_NOT_FOUND", `shard ${shardId}`);
+    if (replica === undefined) throw this.#notHere(shardId);
     return replica;
   }
 
-  /** As `found`, and DL_ERR_REPLICA_FENCED for one that no longer works. */
+  #notHere(shardId: ShardId): OpError {
+    if (this.#engine.closed) return new OpError("DL_ERR_CLOSED", undefined, { outcome: "rejected" });
+    return new OpError("DL_ERR_SHARD_NOT_FOUND", `shard ${shardId}`);
+  }
+
+  /** As `found`, and DL_ERR_REPLICA_REMOVED, _REPLICA_FENCED for one that no longer works. */
   running(shardId: ShardId): Replica {
     const replica = this.found(shardId);
-    if (!replica.working) throw new OpError("DL_ERR_REPLICA_FENCED", `shard ${shardId}: ${replica.fault}`);
+    if (!replica.working) throw replica.whyNotWorking();
     return replica;
   }
 
-  propose(session: Session, commands: readonly Uint8Array[], options?: CallOptions): RequestState {
+  propose(session: Session, command: Uint8Array, options?: CallOptions): RequestState {
+    return this.#propose("propose", session, [command], options);
+  }
+
+  proposeBatch(session: Session, commands: readonly Uint8Array[], options?: CallOptions): RequestState {
+    if (commands.length === 0) throw new OpError("DL_ERR_INVALID_ARGUMENT", "an empty batch");
+    return this.#propose("proposeBatch", session, commands, options);
+  }
+
+  #propose(
+    kind: "propose" | "proposeBatch",
+    session: Session,
+    commands: readonly Uint8Array[],
+    options?: CallOptions,
+  ): RequestState {
     if (session.seriesId !== 0) throw new OpError("DL_ERR_NOT_IMPLEMENTED", "client sessions");
-    const { request, replica } = this.#open("propose", session.shardId, options, commands.length);
+    const { request, replica } = this.#open(kind, session.shardId, options, commands.length);
     if (replica !== undefined) refuse(request, replica.propose(request, EntryType.Application, commands));
     return request;
   }
@@ -70,13 +89,21 @@ export class Calls {
   }
 
   snapshot(shardId: ShardId, snapshot: SnapshotOptions, options?: CallOptions): RequestState {
+    const { compactionOverhead } = snapshot;
+    if (compactionOverhead !== undefined && !isSafeUint(compactionOverhead)) {
+      const what = `compactionOverhead is ${String(compactionOverhead)}, expected a number of entries`;
+      throw new OpError("DL_ERR_INVALID_ARGUMENT", what);
+    }
     const { request, replica } = this.#open("snapshot", shardId, options);
     if (replica === undefined) return request;
+    if (!replica.working) {
+      refuse(request, replica.whyNotWorking());
+      return request;
+    }
     replica.snapshotter.request(snapshot).then(
       (index) => request.settle({ code: "completed", index }),
       (error: unknown) => {
-        const why = error instanceof OpError ? error : new OpError("DL_ERR_REJECTED", String(error));
-        request.fail("rejected", why);
+        request.fail("rejected", isOpError(error) ? error : new OpError("DL_ERR_REJECTED", errorText(error)));
       },
     );
     this.#engine.watch(request);
@@ -91,7 +118,7 @@ export class Calls {
     if (!isSafeUint(configChangeIndex)) {
       throw new OpError("DL_ERR_INVALID_ARGUMENT", `configChangeIndex is ${String(configChangeIndex)}`);
     }
-    if (kind !== "remove" && target.trim() === "") throw new OpError("DL_ERR_INVALID_TARGET", "an empty target");
+    if (kind !== "remove") checkTarget(target);
     const expectedConfigChangeIndex = configChangeIndex;
     const change: ConfigChange = { kind, replicaId, target, expectedConfigChangeIndex, bootstrap: false };
     const { request, replica } = this.#open("configChange", shardId, options);
@@ -106,7 +133,7 @@ export class Calls {
     const request = new RequestState(kind, shardId, deadlineMs, count);
     if (options?.signal !== undefined) cancelWith(request, options.signal);
     const replica = this.#engine.replica(shardId);
-    if (replica === undefined) refuse(request, new OpError("DL_ERR_SHARD_NOT_FOUND", `shard ${shardId}`));
+    if (replica === undefined) refuse(request, this.#notHere(shardId));
     return { request, replica: request.settled ? undefined : replica };
   }
 }

@@ -5,6 +5,7 @@
 import * as path from "node:path";
 import type { Env, Logger } from "../../shared/env/env.js";
 import { createRealEnv } from "../../shared/env/real-env.js";
+import { OpError } from "../../shared/errors.js";
 import type { Files } from "../../shared/files/port.js";
 import { createRealFiles } from "../../shared/files/real-files.js";
 import type { SnapshotMeta } from "../../shared/types/message.js";
@@ -15,15 +16,19 @@ import { openWalLogDb } from "../logdb/wal-open.js";
 import { createSnapshotStore, type SnapshotStore } from "../rsm/index.js";
 import { type AddressBook, createTcpTransport, type Hello, type Transport } from "../transport/index.js";
 import { DurableAddressBook } from "./address-book.js";
-import { type DirectoryLock, type HostIdentity, lockDirectory, openIdentity } from "./host-dir.js";
+import { type DirectoryLock, type HostIdentity, lockDirectory, openIdentity, readIdentity } from "./host-dir.js";
 import { LeaderHub } from "./leader-hub.js";
 import { DEFAULT_RTT_MS, type LogDbFactory, type NodeHostOptions, type TransportFactory } from "./options.js";
 import { PeerRegister } from "./peer-register.js";
+
+const LOG_DIRECTORY = "logdb";
 
 /** Replace the log or the network, for tests and for other implementations. */
 export interface PortFactories {
   readonly logDb?: LogDbFactory;
   readonly transport?: TransportFactory;
+  /** Who holds the directory; needed when `files` is not the real disk. */
+  readonly lock?: (dataDir: string) => Promise<DirectoryLock>;
 }
 
 export interface Parts {
@@ -45,8 +50,9 @@ export async function openParts(options: NodeHostOptions): Promise<Parts> {
   const files = options.files ?? createRealFiles();
   const undo: (() => Promise<unknown>)[] = [];
   try {
-    const lock: DirectoryLock = await lockDirectory(options.dataDir);
+    const lock = await (options.factories?.lock ?? lockDirectory)(options.dataDir);
     undo.push(() => lock.release());
+    if (options.factories?.logDb === undefined) await checkLogDirectory(files, options.dataDir);
     const wish = { hostId: options.hostId, deploymentId: options.deploymentId };
     const identity = await openIdentity(files, options.dataDir, wish, env);
     const fatal = new FatalRelay(options);
@@ -77,6 +83,20 @@ export async function openParts(options: NodeHostOptions): Promise<Parts> {
     await closeAll(undo);
     throw error;
   }
+}
+
+/**
+ * The log's directory is made before the identity that counts starts: an identity without it means that the log was
+ * taken away, and with it every vote this host gave (P49).
+ */
+async function checkLogDirectory(files: Files, dataDir: string): Promise<void> {
+  const directory = path.join(dataDir, LOG_DIRECTORY);
+  if ((await readIdentity(files, dataDir)) === undefined) {
+    await files.makeDirectory(directory);
+    return;
+  }
+  if (await files.exists(directory)) return;
+  throw new OpError("DL_ERR_DATA_LOST", `${directory} is gone; start with an empty directory, as a new host`);
 }
 
 /** In reverse order of opening; one failure does not keep the rest open. */
@@ -137,7 +157,7 @@ function openLogDb(options: NodeHostOptions, context: LogContext): Promise<LogDb
   const { dataSetId } = identity;
   const onFatal = fatal.fromLog;
   if (options.factories?.logDb !== undefined) return options.factories.logDb({ env, dataSetId, onFatal });
-  const dataDir = path.join(options.dataDir, "logdb");
+  const dataDir = path.join(options.dataDir, LOG_DIRECTORY);
   const walDir = options.walDir ?? path.join(options.dataDir, "wal");
   return openWalLogDb({
     files,
@@ -159,9 +179,10 @@ interface TransportContext {
 
 function makeTransport(options: NodeHostOptions, context: TransportContext): Transport {
   const { env, identity, logDb, addressBook } = context;
-  if (options.factories?.transport !== undefined) return options.factories.transport({ env, hostId: identity.hostId });
-  return createTcpTransport({
+  const make = options.factories?.transport ?? createTcpTransport;
+  return make({
     env,
+    hostId: identity.hostId,
     listenAddress: options.listenAddress ?? options.raftAddress,
     advertiseAddress: options.raftAddress,
     hello: () => ({
@@ -199,6 +220,10 @@ function makeEngine(options: NodeHostOptions, context: EngineContext): Engine {
       leaderUpdated: (update) => {
         leaders.publish(update);
         listeners.leaderUpdated?.(update);
+      },
+      replicaFaulted: (shardId, replicaId, fault) => {
+        leaders.forget(shardId);
+        listeners.replicaFaulted?.(shardId, replicaId, fault);
       },
     },
   });

@@ -6,7 +6,8 @@ class Subscriber implements AsyncIterator<LeaderUpdate> {
   readonly #shardId: ShardId | undefined;
   readonly #leave: (self: Subscriber) => void;
   readonly #latest = new Map<ShardId, LeaderUpdate>();
-  #wake: (() => void) | undefined;
+  /** One per `next` that waits. */
+  #waiting: (() => void)[] = [];
   #done = false;
 
   constructor(shardId: ShardId | undefined, current: Iterable<LeaderUpdate>, leave: (self: Subscriber) => void) {
@@ -18,12 +19,16 @@ class Subscriber implements AsyncIterator<LeaderUpdate> {
   push(update: LeaderUpdate): void {
     if (this.#shardId !== undefined && update.shardId !== this.#shardId) return;
     this.#latest.set(update.shardId, update);
-    this.#wake?.();
+    this.#wake();
   }
 
   end(): void {
     this.#done = true;
-    this.#wake?.();
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
   async next(): Promise<IteratorResult<LeaderUpdate>> {
@@ -33,15 +38,13 @@ class Subscriber implements AsyncIterator<LeaderUpdate> {
         return { done: false, value: update };
       }
       if (this.#done) return { done: true, value: undefined };
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-      this.#wake = undefined;
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
   }
 
   return(): Promise<IteratorResult<LeaderUpdate>> {
     this.#leave(this);
+    this.#latest.clear();
     this.end();
     return Promise.resolve({ done: true, value: undefined });
   }
@@ -50,6 +53,7 @@ class Subscriber implements AsyncIterator<LeaderUpdate> {
 export class LeaderHub {
   readonly #current = new Map<ShardId, LeaderUpdate>();
   readonly #subscribers = new Set<Subscriber>();
+  #closed = false;
 
   publish(update: LeaderUpdate): void {
     this.#current.set(update.shardId, update);
@@ -65,13 +69,15 @@ export class LeaderHub {
     return {
       [Symbol.asyncIterator]: () => {
         const subscriber = new Subscriber(shardId, this.#current.values(), (self) => this.#subscribers.delete(self));
-        this.#subscribers.add(subscriber);
+        if (this.#closed) subscriber.end();
+        else this.#subscribers.add(subscriber);
         return subscriber;
       },
     };
   }
 
   close(): void {
+    this.#closed = true;
     for (const subscriber of this.#subscribers) subscriber.end();
     this.#subscribers.clear();
   }

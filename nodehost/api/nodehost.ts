@@ -23,7 +23,7 @@ import { Calls, completed } from "./calls.js";
 import { openParts, type Parts } from "./compose.js";
 import type { HostIdentity } from "./host-dir.js";
 import { clusterInfoList, logInfoList, replicaInfo, silentPeers } from "./info.js";
-import { type CallOptions, checkOptions, type NodeHostOptions } from "./options.js";
+import { type CallOptions, checkOptions, checkTarget, type NodeHostOptions } from "./options.js";
 import { type Services, startServices } from "./services.js";
 import { noOpSession, type Session } from "./session.js";
 
@@ -89,8 +89,8 @@ export class NodeHost implements AsyncDisposable {
     factory: StateMachineFactory,
     config: ReplicaConfig,
   ): Promise<void> {
-    const machine: Machine = { kind: "memory", machine: factory(config.shardId, config.replicaId) };
-    return this.#start(initialMembers, join, machine, { config, app: "" });
+    const make = (): Machine => ({ kind: "memory", machine: factory(config.shardId, config.replicaId) });
+    return this.#start(initialMembers, join, make, { config, app: "" });
   }
 
   /** As `startReplica`, for a machine that takes snapshots while updates go on. */
@@ -100,8 +100,8 @@ export class NodeHost implements AsyncDisposable {
     factory: ConcurrentStateMachineFactory,
     config: ReplicaConfig,
   ): Promise<void> {
-    const machine: Machine = { kind: "concurrent", machine: factory(config.shardId, config.replicaId) };
-    return this.#start(initialMembers, join, machine, { config, app: "" });
+    const make = (): Machine => ({ kind: "concurrent", machine: factory(config.shardId, config.replicaId) });
+    return this.#start(initialMembers, join, make, { config, app: "" });
   }
 
   /** As above, for an app's machine: the app's name is kept with the replica. */
@@ -111,30 +111,28 @@ export class NodeHost implements AsyncDisposable {
     app: App,
     config: ReplicaConfig,
   ): Promise<void> {
-    const machine = createMachine(app, config.shardId, config.replicaId);
-    return this.#start(initialMembers, join, machine, { config, app: app.name });
+    const make = (): Machine => createMachine(app, config.shardId, config.replicaId);
+    return this.#start(initialMembers, join, make, { config, app: app.name });
   }
 
   /** Restarts one replica from what is on disk; its app must be among `apps`. */
-  restartReplica(shardId: ShardId, replicaId: ReplicaId, apps: ReadonlyMap<string, App>): Promise<void> {
+  async restartReplica(shardId: ShardId, replicaId: ReplicaId, apps: ReadonlyMap<string, App>): Promise<void> {
     const found = this.#parts.logDb.state({ shardId, replicaId });
-    if (found === undefined) return Promise.reject(new OpError("DL_ERR_SHARD_NOT_BOOTSTRAPPED", `shard ${shardId}`));
+    if (found === undefined) throw new OpError("DL_ERR_SHARD_NOT_BOOTSTRAPPED", `shard ${shardId}`);
     const app = apps.get(found.bootstrap.app);
-    if (app === undefined) {
-      return Promise.reject(new OpError("DL_ERR_APP_UNKNOWN", `shard ${shardId} runs ${found.bootstrap.app}`));
-    }
+    if (app === undefined) throw new OpError("DL_ERR_APP_UNKNOWN", `shard ${shardId} runs ${found.bootstrap.app}`);
     const config: ReplicaConfig = { ...JSON.parse(found.bootstrap.config), shardId, replicaId };
-    return this.startApp(new Map(), false, app, config);
+    await this.startApp(new Map(), false, app, config);
   }
 
   /** Resolves when nothing of the replica runs any more. DL_ERR_SHARD_NOT_FOUND. */
-  stopReplica(shardId: ShardId, replicaId: ReplicaId): Promise<void> {
+  async stopReplica(shardId: ShardId, replicaId: ReplicaId): Promise<void> {
+    await this.#engine.stopReplica(shardId, replicaId);
     this.#parts.leaders.forget(shardId);
-    return this.#engine.stopReplica(shardId, replicaId);
   }
-  stopShard(shardId: ShardId): Promise<void> {
+  async stopShard(shardId: ShardId): Promise<void> {
+    await this.#engine.stopReplica(shardId);
     this.#parts.leaders.forget(shardId);
-    return this.#engine.stopReplica(shardId);
   }
 
   /**
@@ -158,13 +156,12 @@ export class NodeHost implements AsyncDisposable {
 
   /** Proposes one command. The returned state settles once: completed, rejected, dropped, timeout, terminated, aborted. */
   propose(session: Session, command: Uint8Array, options?: CallOptions): RequestState {
-    return this.#calls.propose(session, [command], options);
+    return this.#calls.propose(session, command, options);
   }
 
   /** Proposes commands in order with one completion. They are separate entries: on `unknown`, any prefix may apply. */
   proposeBatch(session: Session, commands: readonly Uint8Array[], options?: CallOptions): RequestState {
-    if (commands.length === 0) throw new OpError("DL_ERR_INVALID_ARGUMENT", "an empty batch");
-    return this.#calls.propose(session, commands, options);
+    return this.#calls.proposeBatch(session, commands, options);
   }
 
   /** Resolves to the machine's result when the command is applied; throws OpError. */
@@ -332,11 +329,18 @@ export class NodeHost implements AsyncDisposable {
   async #start(
     initialMembers: ReadonlyMap<ReplicaId, Target>,
     join: boolean,
-    machine: Machine,
+    make: () => Machine,
     rest: { readonly config: ReplicaConfig; readonly app: string },
   ): Promise<void> {
     const config = completeConfig(rest.config);
-    await this.#engine.startReplica({ config, app: rest.app, machine, initialMembers, join });
+    for (const target of initialMembers.values()) checkTarget(target);
+    const machine = make();
+    try {
+      await this.#engine.startReplica({ config, app: rest.app, machine, initialMembers, join });
+    } catch (error) {
+      await machine.machine.close();
+      throw error;
+    }
   }
 }
 

@@ -3,11 +3,12 @@ import type { Bus } from "../../shared/bus/port.js";
 import type { Env, Logger } from "../../shared/env/env.js";
 import { OpError } from "../../shared/errors.js";
 import type { Files } from "../../shared/files/port.js";
-import { type HostId, isSafeUint } from "../../shared/types/ids.js";
+import { LIMITS } from "../../shared/limits.js";
+import { type HostId, isSafeUint, type Target } from "../../shared/types/ids.js";
 import type { EngineListeners } from "../engine/index.js";
 import type { LogDb } from "../logdb/port.js";
 import type { App } from "../rsm/index.js";
-import type { Transport } from "../transport/port.js";
+import type { TcpTransportOptions, Transport } from "../transport/index.js";
 import type { PortFactories } from "./compose.js";
 import { isHostId } from "./host-dir.js";
 import type { MasterClientFactory } from "./master-client.js";
@@ -66,7 +67,12 @@ export type LogDbFactory = (context: {
   readonly dataSetId: string;
   readonly onFatal: (error: unknown) => void;
 }) => Promise<LogDb>;
-export type TransportFactory = (context: { readonly env: Env; readonly hostId: HostId }) => Transport;
+export type TransportFactory = (context: TransportContext) => Transport;
+
+/** What a transport needs to know of its host. */
+export interface TransportContext extends Omit<TcpTransportOptions, "limits"> {
+  readonly hostId: HostId;
+}
 
 /** Options of every asynchronous call. */
 export interface CallOptions {
@@ -94,10 +100,20 @@ export function checkOptions(options: NodeHostOptions): void {
 
 /** DL_ERR_INVALID_ADDRESS unless host:port with a port of 0 … 65535. */
 export function checkAddress(name: string, address: string): void {
+  if (isAddress(address)) return;
+  throw new OpError("DL_ERR_INVALID_ADDRESS", `${name} is ${JSON.stringify(address)}, expected host:port`);
+}
+
+/** DL_ERR_INVALID_TARGET unless a host id or host:port. */
+export function checkTarget(target: Target): void {
+  if (target.length <= LIMITS.wireNameCharsMax && (isHostId(target) || isAddress(target))) return;
+  const got = JSON.stringify(target.slice(0, LIMITS.wireNameCharsMax));
+  throw new OpError("DL_ERR_INVALID_TARGET", `got ${got}, expected a host id or host:port`);
+}
+
+function isAddress(address: string): boolean {
   const match = /^(\[[0-9a-fA-F:.]+\]|[^:[\]\s]+):(\d{1,5})$/.exec(address);
-  if (match === null || Number(match[2]) > 65_535) {
-    throw new OpError("DL_ERR_INVALID_ADDRESS", `${name} is ${JSON.stringify(address)}, expected host:port`);
-  }
+  return match !== null && Number(match[2]) <= 65_535;
 }
 
 export function timeoutOf(options: CallOptions | undefined): number {

@@ -29,6 +29,8 @@ export interface ExecutorOptions {
   readonly files: Files;
   readonly dataDir: string;
   readonly env: Env;
+  /** A request was carried out: what the host reports has changed. */
+  readonly onDone?: () => void;
 }
 
 export class RequestExecutor {
@@ -36,24 +38,24 @@ export class RequestExecutor {
   readonly #done = new Map<string, HostResult>();
   readonly #running = new Map<string, Promise<HostResult>>();
   readonly #shards = new Map<ShardId, Promise<unknown>>();
+  /** Highest master heard, and highest one that is durable. */
   #fence: MasterFence = { lineage: 0, term: 0 };
+  #durableFence: MasterFence = { lineage: 0, term: 0 };
   #fenceWrite: Promise<void> = Promise.resolve();
 
   constructor(options: ExecutorOptions) {
     this.#options = options;
   }
 
-  /** Reads the highest master seen before the last stop. */
+  /** Reads the highest master seen before the last stop. DL_ERR_LOGDB_CORRUPT if that cannot be known. */
   async open(): Promise<void> {
     const { files, dataDir } = this.#options;
     const file = path.join(dataDir, FILE);
     if (!(await files.exists(file))) return;
-    const parsed: unknown = JSON.parse(Buffer.from(await readWhole(files, file)).toString("utf8"));
-    if (typeof parsed !== "object" || parsed === null) return;
-    const fields = new Map<string, unknown>(Object.entries(parsed));
-    const lineage = fields.get("lineage");
-    const term = fields.get("term");
-    if (isSafeUint(lineage) && isSafeUint(term)) this.#fence = { lineage, term };
+    const fence = readFence(Buffer.from(await readWhole(files, file)).toString("utf8"));
+    if (fence === undefined) throw new OpError("DL_ERR_LOGDB_CORRUPT", `${file} is not readable`);
+    this.#fence = fence;
+    this.#durableFence = fence;
   }
 
   get highestMasterTerm(): number {
@@ -90,9 +92,10 @@ export class RequestExecutor {
       const code: ErrorCode = isOpError(error) ? error.code : "DL_ERR_REJECTED";
       result = { requestId, hostId, ok: false, code, detail: errorText(error) };
       // What may succeed later is not remembered: the master repeats the request and it is tried again.
-      if (isOpError(error) && error.retryable) return result;
+      if (!isOpError(error) || error.retryable) return result;
     }
     this.#remember(result);
+    if (result.ok) this.#options.onDone?.();
     return result;
   }
 
@@ -116,19 +119,24 @@ export class RequestExecutor {
     if (fence.dataSetId !== identity.dataSetId) refuse(`for data set ${fence.dataSetId}`);
     if (fence.incarnation !== identity.incarnation.counter) refuse(`for start ${fence.incarnation}`);
     if (env.now() - receivedMs > fence.ttlMs) refuse(`older than ${fence.ttlMs} ms`);
-    const { lineage, term } = this.#fence;
-    const older = fence.masterLineage < lineage || (fence.masterLineage === lineage && fence.masterTerm < term);
-    if (older) refuse(`master term ${fence.masterTerm}, seen ${term}`);
-    if (fence.masterLineage !== lineage || fence.masterTerm !== term) {
-      this.#fence = { lineage: fence.masterLineage, term: fence.masterTerm };
-      this.#fenceWrite = this.#fenceWrite.then(() => this.#saveFence());
+    const master = { lineage: fence.masterLineage, term: fence.masterTerm };
+    if (isNewer(this.#fence, master)) refuse(`master term ${master.term}, seen ${this.#fence.term}`);
+    this.#fence = master;
+    if (isNewer(master, this.#durableFence)) {
+      this.#fenceWrite = this.#fenceWrite.then(
+        () => this.#saveFence(),
+        () => this.#saveFence(),
+      );
     }
     await this.#fenceWrite;
   }
 
   async #saveFence(): Promise<void> {
     const { files, dataDir } = this.#options;
-    await writeDurably(files, dataDir, FILE, Buffer.from(`${JSON.stringify(this.#fence)}\n`));
+    const fence = this.#fence;
+    if (!isNewer(fence, this.#durableFence)) return;
+    await writeDurably(files, dataDir, FILE, Buffer.from(`${JSON.stringify(fence)}\n`));
+    this.#durableFence = fence;
   }
 
   async #perform(shardId: ShardId, action: HostAction): Promise<void> {
@@ -203,4 +211,22 @@ export class RequestExecutor {
       throw error;
     }
   }
+}
+
+function isNewer(a: MasterFence, b: MasterFence): boolean {
+  return a.lineage > b.lineage || (a.lineage === b.lineage && a.term > b.term);
+}
+
+function readFence(text: string): MasterFence | undefined {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (typeof parsed !== "object" || parsed === null) return undefined;
+  const fields = new Map<string, unknown>(Object.entries(parsed));
+  const lineage = fields.get("lineage");
+  const term = fields.get("term");
+  return isSafeUint(lineage) && isSafeUint(term) ? { lineage, term } : undefined;
 }

@@ -40,7 +40,9 @@ export async function startServices(context: ServicesContext): Promise<Services>
   await restartAll(host, apps, env);
   const undo: (() => Promise<void>)[] = [];
   const close = async (): Promise<void> => {
-    for (const step of undo.reverse()) await step();
+    // All are closed, also if one fails; its error is what the caller sees.
+    const results = await Promise.allSettled(undo.reverse().map((step) => step()));
+    for (const result of results) if (result.status === "rejected") throw result.reason;
   };
   try {
     let service: GrpcService | undefined;
@@ -87,7 +89,9 @@ async function startAgent(context: ServicesContext, link: MasterLink, rest: Agen
   const { host, env, files } = context;
   const { apps, apiAddress } = rest;
   const { dataDir } = host.options;
-  const executor = new RequestExecutor({ host, identity: host.identity, apps, files, dataDir, env });
+  const late: { agent: MasterAgent | undefined } = { agent: undefined };
+  const onDone = (): void => late.agent?.poke();
+  const executor = new RequestExecutor({ host, identity: host.identity, apps, files, dataDir, env, onDone });
   await executor.open();
   const own = isBus(link.nats) ? undefined : createNatsBus({ servers: [link.nats].flat(), env, name: host.hostId });
   const bus = own ?? link.nats;
@@ -97,7 +101,6 @@ async function startAgent(context: ServicesContext, link: MasterLink, rest: Agen
     learnAddress: (hostId, raftAddress, incarnation) => host.learnAddress(hostId, raftAddress, incarnation),
   };
   const { deploymentId } = host.identity;
-  const late: { agent: MasterAgent | undefined } = { agent: undefined };
   const onPushed = (): void => late.agent?.poke();
   const client =
     link.client?.(clientHost) ??

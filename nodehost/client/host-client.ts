@@ -2,7 +2,7 @@
  * HostClient: addresses one NodeHost over gRPC. Every call resolves or rejects with an OpError whose `outcome` says
  * what is known; nothing is retried here (ShardClient does, where that is safe).
  */
-import { Client, credentials } from "@grpc/grpc-js";
+import { Client, connectivityState, credentials } from "@grpc/grpc-js";
 import { OpError } from "../../shared/errors.js";
 import type { NodeHostInfo } from "../../shared/types/control.js";
 import type { ShardId } from "../../shared/types/ids.js";
@@ -10,6 +10,7 @@ import type { Membership } from "../../shared/types/membership.js";
 import {
   callUnary,
   GRPC_OPTIONS,
+  type Method,
   membershipFromWire,
   NODE_HOST_SERVICE,
   nodeHostInfoFromWire,
@@ -36,6 +37,7 @@ const GRACE_MS = 250;
 export class HostClient {
   readonly address: string;
   readonly #client: Client;
+  #closed = false;
 
   /** Connects at the first call. */
   constructor(address: string) {
@@ -50,7 +52,7 @@ export class HostClient {
   async propose(shardId: ShardId, command: Uint8Array, options?: ClientCallOptions): Promise<ProposeAnswer> {
     const timeoutMs = options?.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     const request = { shardId, command, timeoutMs };
-    return await callUnary(this.#client, NODE_HOST_SERVICE.propose, request, callOf(timeoutMs, options));
+    return await this.#call(NODE_HOST_SERVICE.propose, request, callOf(timeoutMs, options));
   }
 
   async proposeBatch(
@@ -60,7 +62,7 @@ export class HostClient {
   ): Promise<readonly ProposeAnswer[]> {
     const timeoutMs = options?.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     const request = { shardId, commands: [...commands], timeoutMs };
-    const reply = await callUnary(this.#client, NODE_HOST_SERVICE.proposeBatch, request, callOf(timeoutMs, options));
+    const reply = await this.#call(NODE_HOST_SERVICE.proposeBatch, request, callOf(timeoutMs, options));
     return reply.results.map((r) => ({ value: r.value ?? 0, data: r.data ?? new Uint8Array(0), index: r.index ?? 0 }));
   }
 
@@ -72,13 +74,13 @@ export class HostClient {
   ): Promise<Uint8Array | undefined> {
     const timeoutMs = options?.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     const request = { shardId, query, timeoutMs, consistency: options?.stale === true ? 2 : 1 };
-    const reply = await callUnary(this.#client, NODE_HOST_SERVICE.read, request, callOf(timeoutMs, options));
+    const reply = await this.#call(NODE_HOST_SERVICE.read, request, callOf(timeoutMs, options));
     return reply.found ? reply.data : undefined;
   }
 
   async info(options?: ClientCallOptions): Promise<NodeHostInfo> {
     const call = callOf(options?.timeoutMs ?? DEFAULT_TIMEOUT_MS, options);
-    return nodeHostInfoFromWire(await callUnary(this.#client, NODE_HOST_SERVICE.getNodeHostInfo, {}, call));
+    return nodeHostInfoFromWire(await this.#call(NODE_HOST_SERVICE.getNodeHostInfo, {}, call));
   }
 
   /** Linearizable. */
@@ -86,18 +88,49 @@ export class HostClient {
     const timeoutMs = options?.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     const request = { shardId, timeoutMs };
     const call = callOf(timeoutMs, options);
-    return membershipFromWire(await callUnary(this.#client, NODE_HOST_SERVICE.getShardMembership, request, call));
+    return membershipFromWire(await this.#call(NODE_HOST_SERVICE.getShardMembership, request, call));
   }
 
   close(): void {
+    this.#closed = true;
     this.#client.close();
+  }
+
+  async #call<Request, Reply>(
+    method: Method<Request, unknown, never, Reply, false>,
+    request: Request,
+    limit: CallLimit,
+  ): Promise<Reply> {
+    if (this.#closed) throw new OpError("DL_ERR_CLOSED", "the client is closed", { outcome: "rejected" });
+    if (!(await this.#connected(limit.timeoutMs))) {
+      // Nothing was sent: another host may be asked, also to write.
+      throw new OpError("DL_ERR_UNREACHABLE", this.address, { outcome: "rejected" });
+    }
+    return await callUnary(this.#client, method, request, limit);
+  }
+
+  /** Waits for the connection to be made or refused. */
+  async #connected(timeoutMs: number): Promise<boolean> {
+    const channel = this.#client.getChannel();
+    const end = new Date(Date.now() + timeoutMs);
+    for (;;) {
+      const state = channel.getConnectivityState(true);
+      if (state === connectivityState.READY) return true;
+      if (state === connectivityState.TRANSIENT_FAILURE || state === connectivityState.SHUTDOWN) return false;
+      const changed = await new Promise<boolean>((resolve) => {
+        channel.watchConnectivityState(state, end, (error) => resolve(error === undefined));
+      });
+      if (!changed) return false;
+    }
   }
 }
 
-function callOf(
-  timeoutMs: number,
-  options: ClientCallOptions | undefined,
-): { timeoutMs: number; signal?: AbortSignal } {
+interface CallLimit {
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal;
+}
+
+function callOf(timeoutMs: number, options: ClientCallOptions | undefined): CallLimit {
   if (!(timeoutMs > 0)) throw new OpError("DL_ERR_INVALID_ARGUMENT", `timeoutMs is ${timeoutMs}, expected above 0`);
   const limit = { timeoutMs: timeoutMs + GRACE_MS };
   return options?.signal === undefined ? limit : { ...limit, signal: options.signal };

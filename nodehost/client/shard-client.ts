@@ -56,11 +56,17 @@ export class ShardClient {
   async #try<T>(shardId: ShardId, options: ClientCallOptions | undefined, attempt: Attempt<T>): Promise<T> {
     const endMs = performance.now() + (options?.timeoutMs ?? DEFAULT_TIMEOUT_MS);
     let last = new OpError("DL_ERR_UNREACHABLE", `no host known for shard ${shardId}`, { outcome: "rejected" });
+    // A call that was sent and aborted has thrown before: here nothing is under way.
+    const checkAborted = (): void => {
+      if (options?.signal?.aborted === true) throw new OpError("DL_ERR_ABORTED");
+    };
     for (;;) {
+      checkAborted();
       const addresses = await this.#resolve(shardId);
       for (const address of addresses) {
         const leftMs = endMs - performance.now();
-        if (leftMs <= 0 || options?.signal?.aborted === true) throw last;
+        checkAborted();
+        if (leftMs <= 0) throw last;
         try {
           const answer = await attempt.call(this.host(address), leftMs);
           if (address !== addresses[0])

@@ -3,6 +3,7 @@
  * and snapshots only by their ports, and time only by its Env.
  */
 
+import { BlockBuilder } from "../../shared/codec/block.js";
 import type { TimerHandle } from "../../shared/env/env.js";
 import { errorText, isOpError, OpError } from "../../shared/errors.js";
 import { LIMITS } from "../../shared/limits.js";
@@ -11,6 +12,7 @@ import type { Message } from "../../shared/types/message.js";
 import { MessageType } from "../../shared/types/message.js";
 import { MachineFailure } from "../rsm/index.js";
 import type { Hello, SnapshotHeader } from "../transport/port.js";
+import { guardListeners } from "./listeners.js";
 import type { EngineOptions, ReplicaPorts } from "./ports.js";
 import type { Replica } from "./replica.js";
 import { type RequestState, timeoutError } from "./requests.js";
@@ -19,6 +21,7 @@ import { runTurn, type TurnContext } from "./turn.js";
 import { WalQueue } from "./wal-queue.js";
 
 const TURN_BUDGET_MS = 10;
+const RELEASE_AFTER_FATAL_MS = 1_000;
 
 export interface BrokenReplica {
   readonly shardId: ShardId;
@@ -30,7 +33,8 @@ export interface BrokenReplica {
 export class Engine {
   readonly #options: EngineOptions;
   readonly #replicas = new Map<ShardId, Replica>();
-  readonly #starting = new Set<ShardId>();
+  /** Shards with a start, stop or removal under way; what `close` waits for. */
+  readonly #busy = new Map<ShardId, Promise<void>>();
   /** Replicas with data here that could not be started: they are reported, to be replaced. */
   readonly #broken = new Map<ShardId, BrokenReplica>();
   readonly #wal: WalQueue;
@@ -43,15 +47,12 @@ export class Engine {
   readonly #saveQueue: (() => Promise<void>)[] = [];
   readonly #watched = new Set<RequestState>();
   #closed = false;
+  #closing: Promise<void> | undefined;
 
   constructor(options: EngineOptions) {
     const { env, logDb, transport, snapshots, incarnation, rttMs } = options;
     this.#options = options;
-    this.#wal = new WalQueue(
-      logDb,
-      () => {},
-      (error) => this.fatal(error),
-    );
+    this.#wal = new WalQueue(logDb, (error) => this.fatal(error));
     this.#ports = {
       env,
       logger: env.logger,
@@ -61,7 +62,8 @@ export class Engine {
       transport,
       incarnation,
       rttMs,
-      listeners: options.listeners ?? {},
+      builder: new BlockBuilder(),
+      listeners: guardListeners(options.listeners ?? {}, env.logger),
       ready: (replica) => this.#makeReady(replica),
       send: (target, message) => transport.send(target, message),
       snapshotJob: (job) => this.#runSnapshotJob(job),
@@ -93,7 +95,12 @@ export class Engine {
     return this.#broken.values();
   }
 
-  /** True once the log refuses because the disk is full. */
+  /** True after `close` or `fatal` began. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** True while the log refuses because the disk is full. */
   get diskFull(): boolean {
     return this.#wal.diskFull;
   }
@@ -102,60 +109,60 @@ export class Engine {
   async startReplica(spec: StartSpec): Promise<Replica> {
     const { shardId } = spec.config;
     this.#checkOpen();
-    if (this.#replicas.has(shardId) || this.#starting.has(shardId)) {
+    if (this.#replicas.has(shardId) || this.#busy.has(shardId)) {
       throw new OpError("DL_ERR_SHARD_ALREADY_EXISTS", `shard ${shardId}`);
     }
-    this.#starting.add(shardId);
-    try {
-      const found = await prepareRecord(spec, this.#ports);
-      const replica = await makeReplica(spec, found, this.#ports);
-      this.#checkOpen();
-      this.#replicas.set(shardId, replica);
-      this.#broken.delete(shardId);
-      this.#makeReady(replica);
-      return replica;
-    } catch (error) {
-      const damaged = error instanceof MachineFailure || (isOpError(error) && error.code === "DL_ERR_LOGDB_CORRUPT");
-      if (damaged) {
-        const { replicaId } = spec.config;
-        this.#broken.set(shardId, { shardId, replicaId, app: spec.app, fault: `damaged: ${errorText(error)}` });
+    return this.#occupied(shardId, async () => {
+      try {
+        const found = await prepareRecord(spec, this.#ports);
+        const replica = await makeReplica(spec, found, this.#ports);
+        this.#checkOpen();
+        this.#replicas.set(shardId, replica);
+        this.#broken.delete(shardId);
+        this.#makeReady(replica);
+        return replica;
+      } catch (error) {
+        this.#noteDamage(spec, error);
+        throw error;
       }
-      throw error;
-    } finally {
-      this.#starting.delete(shardId);
-    }
+    });
+  }
+
+  #noteDamage(spec: StartSpec, error: unknown): void {
+    const damaged = error instanceof MachineFailure || (isOpError(error) && error.code === "DL_ERR_LOGDB_CORRUPT");
+    if (!damaged) return;
+    const { shardId, replicaId } = spec.config;
+    this.#broken.set(shardId, { shardId, replicaId, app: spec.app, fault: `damaged: ${errorText(error)}` });
   }
 
   /** Stops a replica; open requests are answered `terminated`. Resolves when nothing of it runs any more. */
   async stopReplica(shardId: ShardId, replicaId?: ReplicaId): Promise<void> {
     const replica = this.#replicas.get(shardId);
     if (replica === undefined || (replicaId !== undefined && replica.replicaId !== replicaId)) {
-      throw new OpError(
-        "DL_ERR_SHARD_NOT_FOUND",
-        `shard ${shardId}${replicaId === undefined ? "" : ` replica ${replicaId}`}`,
-      );
+      const name = `shard ${shardId}${replicaId === undefined ? "" : ` replica ${replicaId}`}`;
+      throw new OpError(this.#closed ? "DL_ERR_CLOSED" : "DL_ERR_SHARD_NOT_FOUND", name, { outcome: "rejected" });
     }
-    this.#starting.add(shardId);
-    try {
+    await this.#occupied(shardId, async () => {
       this.#replicas.delete(shardId);
       replica.stop(new OpError("DL_ERR_SHARD_CLOSED", `shard ${shardId}`));
       await this.#wal.whenIdle();
       await replica.rsm.close();
-    } finally {
-      this.#starting.delete(shardId);
-    }
+      this.#wal.discard(replica);
+    });
   }
 
   /** Deletes log, state and snapshots of a stopped replica, for ever: its id cannot come back here. */
   async removeData(shardId: ShardId, replicaId: ReplicaId): Promise<void> {
     this.#checkOpen();
     const running = this.#replicas.get(shardId);
-    if (running?.replicaId === replicaId || this.#starting.has(shardId)) {
+    if (running?.replicaId === replicaId || this.#busy.has(shardId)) {
       throw new OpError("DL_ERR_SHARD_NOT_STOPPED", `shard ${shardId} replica ${replicaId}`);
     }
     this.#broken.delete(shardId);
-    await appendDurably(this.#ports, { shardId, replicaId, remove: true });
-    await this.#options.snapshots.removeAll(shardId, replicaId);
+    await this.#occupied(shardId, async () => {
+      await appendDurably(this.#ports, { shardId, replicaId, remove: true });
+      await this.#options.snapshots.removeAll(shardId, replicaId);
+    });
   }
 
   /** Looks after the deadline of a request that no replica keeps a book of. */
@@ -200,7 +207,7 @@ export class Engine {
     }
     if (header.snapshot.index <= replica.raft.commit) return;
     const stored = await this.#options.snapshots.receive(header.to, header.snapshot, chunks);
-    this.#options.listeners?.snapshotReceived?.(header.shardId, header.to, stored.index);
+    this.#ports.listeners.snapshotReceived?.(header.shardId, header.to, stored.index);
     const { shardId, from: sender, to, term, lineage } = header;
     const type = MessageType.InstallSnapshot;
     replica.deliver({ type, shardId, from: sender, to, term, lineage, snapshot: stored }, from.hostId);
@@ -217,12 +224,35 @@ export class Engine {
   }
 
   /** Stops every replica and waits for the append in flight. Log, transport and files are closed by their owner. */
-  async close(): Promise<void> {
-    if (this.#closed) return;
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    if (this.#closed) {
+      // After a storage failure anything that waits for the disk may wait for ever.
+      await Promise.race([this.#release(), this.#wait(RELEASE_AFTER_FATAL_MS)]);
+      return;
+    }
     this.#shutDown(new OpError("DL_ERR_CLOSED"));
     await this.#wal.whenIdle();
-    for (const replica of this.#replicas.values()) await replica.rsm.close();
+    await this.#release();
+  }
+
+  async #release(): Promise<void> {
+    await Promise.allSettled(this.#busy.values());
+    const replicas = [...this.#replicas.values()];
     this.#replicas.clear();
+    for (const result of await Promise.allSettled(replicas.map((replica) => replica.rsm.close()))) {
+      if (result.status === "rejected") throw result.reason;
+    }
+  }
+
+  #wait(delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#options.env.timers.after(delayMs, resolve);
+    });
   }
 
   #shutDown(error: OpError): void {
@@ -230,6 +260,22 @@ export class Engine {
     this.#ticker?.cancel();
     this.#turn?.cancel();
     for (const replica of this.#replicas.values()) replica.stop(error);
+    for (const request of [...this.#watched]) request.fail("terminated", error);
+  }
+
+  /** While `work` runs no other start, stop or removal of the shard begins, and `close` waits for it. */
+  async #occupied<T>(shardId: ShardId, work: () => Promise<T>): Promise<T> {
+    const running = work();
+    const ended = running.then(
+      () => {},
+      () => {},
+    );
+    this.#busy.set(shardId, ended);
+    try {
+      return await running;
+    } finally {
+      if (this.#busy.get(shardId) === ended) this.#busy.delete(shardId);
+    }
   }
 
   #checkOpen(): void {

@@ -3,6 +3,7 @@
  * starts a read; when it is there the core is told and asks again. A few results are kept for exactly that.
  */
 import type { EntryBlock } from "../../shared/codec/block.js";
+import { isOpError } from "../../shared/errors.js";
 import type { Index, Term } from "../../shared/types/ids.js";
 import type { LogDb, ReplicaKey } from "../logdb/port.js";
 import type { LogReader } from "../raft/types.js";
@@ -55,7 +56,9 @@ export class AsyncLogReader implements LogReader {
       },
       (error: unknown) => {
         this.#reading.delete(first);
-        this.#onError(error);
+        // Compacted while it was read: the core asks again and learns so.
+        if (isOpError(error) && error.code === "DL_ERR_INVALID_ARGUMENT") this.#onFetched();
+        else this.#onError(error);
       },
     );
   }

@@ -1,4 +1,5 @@
 /** What the engine is given by its composition root, and what one replica is given by the engine. */
+import type { BlockBuilder } from "../../shared/codec/block.js";
 import type { Env, Logger } from "../../shared/env/env.js";
 import type { Index, ReplicaId, ShardId, Target, Term } from "../../shared/types/ids.js";
 import type { Message } from "../../shared/types/message.js";
@@ -30,7 +31,7 @@ export interface LeaderUpdate {
   readonly term: Term;
 }
 
-/** Called from the turn: must be quick and must not throw. */
+/** Called from the turn: must be quick. What they throw is logged and goes no further. */
 export interface EngineListeners {
   leaderUpdated?(update: LeaderUpdate): void;
   /** A replica stopped working by itself: removed, superseded, or fenced after a failure. */
@@ -50,6 +51,8 @@ export interface ReplicaPorts {
   readonly transport: Transport;
   readonly incarnation: number;
   readonly rttMs: number;
+  /** Empty between uses, which are synchronous: one for all replicas. */
+  readonly builder: BlockBuilder;
   readonly listeners: EngineListeners;
   /** Puts the replica into the next turn. */
   ready(replica: Replica): void;

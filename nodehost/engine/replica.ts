@@ -3,7 +3,8 @@
  * in that order; everything else only queues and asks for a turn. An error inside one replica fences that replica and
  * leaves the host running.
  */
-import { BlockBuilder, EntryType } from "../../shared/codec/block.js";
+import type { EntryType } from "../../shared/codec/block.js";
+import type { TimerHandle } from "../../shared/env/env.js";
 import { errorText, OpError } from "../../shared/errors.js";
 import { LIMITS } from "../../shared/limits.js";
 import type { Index, ReplicaId, RequestKey, ShardId, TimeMs } from "../../shared/types/ids.js";
@@ -15,17 +16,13 @@ import { MachineFailure, type ReplicaStateMachine, type RsmSink } from "../rsm/t
 import type { FullReplicaConfig } from "./config.js";
 import { ProposalBook, ReadBook } from "./pending.js";
 import type { ReplicaPorts } from "./ports.js";
+import { ProposalQueue } from "./proposal-queue.js";
 import { dropError, type RequestState } from "./requests.js";
 import { Snapshotter } from "./snapshotter.js";
 
-interface QueuedProposal {
-  readonly request: RequestState;
-  readonly type: EntryType;
-  readonly firstSequence: number;
-  readonly commands: readonly Uint8Array[];
-}
-
 const LINGER_ELECTION_TIMEOUTS = 10;
+/** Peers outside of our membership whose host is remembered. */
+const ROUTES_MAX = 64;
 
 /** The parts a replica is made of; made by start.ts. `raft` and `rsm` exist before the first turn. */
 export interface ReplicaParts {
@@ -51,17 +48,16 @@ export class Replica implements RsmSink {
   /** Empty, or why this replica no longer works: it only waits to be stopped. */
   fault = "";
   readonly #ports: ReplicaPorts;
-  readonly #builder = new BlockBuilder();
+  readonly #queue: ProposalQueue;
   /** How to answer a replica that is not in our membership (yet): the host it spoke from. */
   readonly #routes = new Map<ReplicaId, string>();
   #inbox: Message[] = [];
-  #queue: QueuedProposal[] = [];
-  #queueBytes = 0;
   #applyBusy = false;
   #restoring = false;
   #restoreNext: SnapshotMeta | undefined;
   /** Removed from the shard, but still answering peers for a while, so that they learn of the removal and can elect. */
   #lingering = false;
+  #lingerEnd: TimerHandle | undefined;
   #stopped = false;
   #reportedApplied: Index;
 
@@ -73,6 +69,7 @@ export class Replica implements RsmSink {
     this.raft = parts.raft;
     this.rsm = parts.rsm;
     this.#ports = ports;
+    this.#queue = new ProposalQueue(ports.builder);
     this.#reportedApplied = parts.rsm.applied;
     this.snapshotter = new Snapshotter(this, ports, parts.snapshot);
   }
@@ -95,7 +92,7 @@ export class Replica implements RsmSink {
   /** A message of a peer; dropped when the inbox is full (peers repeat what matters). */
   deliver(message: Message, fromHost: string): void {
     if (!this.#talking || this.#inbox.length >= LIMITS.inboxMessagesMax) return;
-    if (targetOf(this.raft.membership, message.from) === undefined) this.#routes.set(message.from, fromHost);
+    if (targetOf(this.raft.membership, message.from) === undefined) this.#learnRoute(message.from, fromHost);
     this.#inbox.push(message);
     this.#ports.ready(this);
   }
@@ -104,16 +101,13 @@ export class Replica implements RsmSink {
   propose(request: RequestState, type: EntryType, commands: readonly Uint8Array[]): OpError | undefined {
     const refusal = this.#refusal(request, commands);
     if (refusal !== undefined) return refusal;
-    let bytes = 0;
-    for (const command of commands) bytes += command.length;
-    this.#queueBytes += bytes;
-    this.#queue.push({ request, type, firstSequence: this.proposals.add(request), commands });
+    this.#queue.add({ request, type, firstSequence: this.proposals.add(request), commands });
     this.#ports.ready(this);
     return undefined;
   }
 
   read(request: RequestState): OpError | undefined {
-    if (!this.working) return this.#notWorking();
+    if (!this.working) return this.whyNotWorking();
     if (this.reads.size >= LIMITS.readIndexQueueMax) return new OpError("DL_ERR_SYSTEM_BUSY", "too many reads wait");
     this.reads.add(request);
     this.#ports.ready(this);
@@ -137,7 +131,10 @@ export class Replica implements RsmSink {
       this.#inbox = [];
       for (const message of inbox) this.raft.receive(message, nowMs);
       if (this.raft.deadlineMs <= nowMs) this.raft.tick(nowMs);
-      this.#proposeQueued();
+      this.#queue.pack(
+        (sequence) => this.#key(sequence),
+        (body) => this.raft.propose(body),
+      );
       const sequence = this.reads.takeBatch(nowMs);
       if (sequence > 0) this.raft.readIndex(this.#key(sequence));
     } catch (error) {
@@ -148,14 +145,13 @@ export class Replica implements RsmSink {
   /** Phase 2: what the core wants done is handed to log, transport, state machine and callers. */
   emit(): void {
     while (this.#talking && this.raft.hasOutput) {
-      let out: Output;
       try {
-        out = this.raft.takeOutput();
+        const out = this.raft.takeOutput();
+        this.#perform(out);
       } catch (error) {
-        this.fence(errorText(error));
+        this.#failed(error);
         return;
       }
-      this.#perform(out);
     }
   }
 
@@ -165,24 +161,23 @@ export class Replica implements RsmSink {
     let state: "idle" | "more" | Promise<void>;
     try {
       state = this.rsm.run(budgetMs);
+      this.#afterApply();
     } catch (error) {
       this.#failed(error);
       return false;
     }
-    this.#afterApply();
     if (typeof state === "string") return state === "more";
     this.#applyBusy = true;
-    state.then(
-      () => {
+    state
+      .then(() => {
         this.#applyBusy = false;
         this.#afterApply();
         this.#ports.ready(this);
-      },
-      (error: unknown) => {
+      })
+      .catch((error: unknown) => {
         this.#applyBusy = false;
         this.#failed(error);
-      },
-    );
+      });
     return false;
   }
 
@@ -223,7 +218,7 @@ export class Replica implements RsmSink {
   #leave(): void {
     this.#lingering = true;
     const lingerMs = LINGER_ELECTION_TIMEOUTS * this.config.electionTicks * this.#ports.rttMs;
-    this.#ports.env.timers.after(lingerMs, () => {
+    this.#lingerEnd = this.#ports.env.timers.after(lingerMs, () => {
       this.#lingering = false;
     });
     this.#endAs("removed");
@@ -233,6 +228,7 @@ export class Replica implements RsmSink {
   stop(error: OpError): void {
     this.#stopped = true;
     this.#lingering = false;
+    this.#lingerEnd?.cancel();
     this.#failAll(error);
     this.snapshotter.cancel();
   }
@@ -249,8 +245,7 @@ export class Replica implements RsmSink {
 
   #failAll(error: OpError): void {
     this.#inbox = [];
-    this.#queue = [];
-    this.#queueBytes = 0;
+    this.#queue.clear();
     this.proposals.failAll("terminated", error);
     this.reads.failAll("terminated", error);
   }
@@ -260,20 +255,23 @@ export class Replica implements RsmSink {
     else this.fence(errorText(error));
   }
 
-  #notWorking(): OpError {
-    if (this.#stopped) return new OpError("DL_ERR_SHARD_CLOSED", undefined, { outcome: "rejected" });
-    return new OpError(this.fault === "removed" ? "DL_ERR_REPLICA_REMOVED" : "DL_ERR_REPLICA_FENCED", this.fault);
+  /** What a call is answered that comes when the replica no longer works. */
+  whyNotWorking(): OpError {
+    const name = `shard ${this.shardId} replica ${this.replicaId}`;
+    if (this.#stopped) return new OpError("DL_ERR_SHARD_CLOSED", name, { outcome: "rejected" });
+    const code = this.fault === "removed" ? "DL_ERR_REPLICA_REMOVED" : "DL_ERR_REPLICA_FENCED";
+    return new OpError(code, `${name}: ${this.fault}`);
   }
 
   #refusal(request: RequestState, commands: readonly Uint8Array[]): OpError | undefined {
-    if (!this.working) return this.#notWorking();
+    if (!this.working) return this.whyNotWorking();
     for (const command of commands) {
       if (command.length <= LIMITS.commandBytesMax) continue;
       const what = `command of ${command.length} bytes, at most ${LIMITS.commandBytesMax}`;
       return new OpError("DL_ERR_PAYLOAD_TOO_BIG", what);
     }
     if (this.#ports.wal.diskFull) return new OpError("DL_ERR_DISK_FULL");
-    if (this.#queueBytes >= LIMITS.proposalQueueBytesMax) return new OpError("DL_ERR_SYSTEM_BUSY", "the queue is full");
+    if (this.#queue.bytes >= LIMITS.proposalQueueBytesMax) return new OpError("DL_ERR_SYSTEM_BUSY", "the queue is full");
     if (this.proposals.size + request.count > LIMITS.pendingRequestsMax) {
       return new OpError("DL_ERR_SYSTEM_BUSY", `${this.proposals.size} requests are open`);
     }
@@ -282,34 +280,6 @@ export class Replica implements RsmSink {
 
   #key(sequence: number): RequestKey {
     return { replicaId: this.replicaId, incarnation: this.#ports.incarnation, sequence };
-  }
-
-  /** Packs queued commands into blocks as large as allowed, and proposes them. */
-  #proposeQueued(): void {
-    if (this.#queue.length === 0) return;
-    const queue = this.#queue;
-    this.#queue = [];
-    this.#queueBytes = 0;
-    const builder = this.#builder;
-    for (const { request, type, firstSequence, commands } of queue) {
-      if (request.settled) continue;
-      request.handedOver = true;
-      const alone = type === EntryType.ConfigChange;
-      if (alone) this.#flushBuilder();
-      for (let i = 0; i < commands.length; i++) {
-        const command = commands[i] as Uint8Array;
-        const full =
-          builder.count >= LIMITS.blockEntriesMax || builder.byteLength + command.length > LIMITS.blockBytesMax;
-        if (full) this.#flushBuilder();
-        builder.add(type, this.#key(firstSequence + i), command);
-      }
-      if (alone) this.#flushBuilder();
-    }
-    this.#flushBuilder();
-  }
-
-  #flushBuilder(): void {
-    if (this.#builder.count > 0) this.raft.propose(this.#builder.finish());
   }
 
   #perform(out: Output): void {
@@ -321,7 +291,7 @@ export class Replica implements RsmSink {
     if (out.readStates.length > 0) this.reads.release(this.rsm.applied);
     for (const dropped of out.dropped) this.#drop(dropped);
     for (const request of out.snapshotRequests) this.snapshotter.send(request);
-    if (out.leader !== undefined) {
+    if (out.leader !== undefined && this.working) {
       const { leaderId, term } = out.leader;
       this.#ports.listeners.leaderUpdated?.({ shardId: this.shardId, replicaId: this.replicaId, leaderId, term });
     }
@@ -333,7 +303,12 @@ export class Replica implements RsmSink {
     const parts = { shardId: this.shardId, replicaId: this.replicaId, hardState, blocks };
     this.#ports.wal.add(snapshot === undefined ? parts : { ...parts, snapshot }, () => {
       if (!this.#talking) return;
-      this.raft.persisted(update.sequence);
+      try {
+        this.raft.persisted(update.sequence);
+      } catch (error) {
+        this.fence(errorText(error));
+        return;
+      }
       this.#ports.ready(this);
     });
   }
@@ -346,29 +321,37 @@ export class Replica implements RsmSink {
     }
     this.#restoring = true;
     const done = new AbortController();
-    this.rsm.restore(meta, done.signal).then(
-      () => {
+    this.rsm
+      .restore(meta, done.signal)
+      .then(() => {
         this.#restoring = false;
-        if (!this.working) return;
-        const next = this.#restoreNext;
-        this.#restoreNext = undefined;
-        if (next !== undefined) {
-          this.#restore(next);
-          return;
-        }
-        this.#reportedApplied = this.rsm.applied;
-        this.raft.restored(meta);
-        this.snapshotter.installed(meta);
-        this.reads.release(this.rsm.applied);
-        this.#ports.ready(this);
-      },
-      (error: unknown) => this.#failed(error),
-    );
+        if (this.working) this.#restored(meta);
+      })
+      .catch((error: unknown) => this.#failed(error));
+  }
+
+  #restored(meta: SnapshotMeta): void {
+    const next = this.#restoreNext;
+    this.#restoreNext = undefined;
+    if (next !== undefined) {
+      this.#restore(next);
+      return;
+    }
+    this.#reportedApplied = this.rsm.applied;
+    this.raft.restored(meta);
+    this.snapshotter.installed(meta);
+    this.reads.release(this.rsm.applied);
+    this.#ports.ready(this);
   }
 
   #send(message: Message): void {
     const target = targetOf(this.raft.membership, message.to) ?? this.#routes.get(message.to);
     if (target !== undefined) this.#ports.send(target, message);
+  }
+
+  /** Bounded: a peer that makes up ids must not fill the memory. */
+  #learnRoute(peer: ReplicaId, hostId: string): void {
+    if (this.#routes.has(peer) || this.#routes.size < ROUTES_MAX) this.#routes.set(peer, hostId);
   }
 
   #drop(dropped: Dropped): void {

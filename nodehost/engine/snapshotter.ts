@@ -106,9 +106,12 @@ export class Snapshotter {
   async #save(options: SnapshotOptions): Promise<Index> {
     const { rsm, config, shardId, replicaId } = this.#replica;
     const meta = await rsm.saveSnapshot(this.#cancel.signal);
+    // Stopped meanwhile: a record now could reach the log after the replica's next start, or after its removal.
+    if (!this.#replica.working) throw new OpError("DL_ERR_SHARD_CLOSED", `shard ${shardId}`);
     const compactTo = Math.max(0, meta.index - (options.compactionOverhead ?? config.compactionOverhead));
-    await new Promise<void>((resolve) => {
-      this.#ports.wal.add({ shardId, replicaId, snapshot: { meta, reset: false }, compactTo }, resolve);
+    await new Promise<void>((resolve, reject) => {
+      const record = { shardId, replicaId, snapshot: { meta, reset: false }, compactTo };
+      this.#ports.wal.add(record, resolve, { failed: reject });
       this.#ports.ready(this.#replica);
     });
     if (this.#replica.working && meta.index > (this.#newest?.index ?? 0)) {

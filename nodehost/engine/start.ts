@@ -43,6 +43,12 @@ export async function prepareRecord(spec: StartSpec, ports: ReplicaPorts): Promi
   if (gone.some((k) => k.shardId === key.shardId && k.replicaId === key.replicaId)) {
     throw new OpError("DL_ERR_REPLICA_REMOVED", `${name}: its data was removed here; ids are never used again`);
   }
+  const { incomplete } = ports.logDb.recovery();
+  if (incomplete !== undefined) {
+    // It may have been here and voted: started as new it could vote again (P49).
+    const what = `${name} may have been here, but the log lost records: ${incomplete}; use an empty directory`;
+    throw new OpError("DL_ERR_DATA_LOST", what);
+  }
   if (spec.join && spec.initialMembers.size > 0) {
     throw new OpError("DL_ERR_INVALID_ARGUMENT", `${name}: join with ${spec.initialMembers.size} initial members`);
   }
@@ -120,10 +126,14 @@ export async function makeReplica(spec: StartSpec, found: RecoveredReplica, port
   return replica;
 }
 
-/** Appends one update through the host's queue; resolves when it is durable. */
+/** Appends one update through the host's queue; resolves when it is durable. DL_ERR_DISK_FULL, FatalStorageError. */
 export function appendDurably(ports: ReplicaPorts, update: LogUpdate): Promise<void> {
-  return new Promise((resolve) => {
-    ports.wal.add(update, resolve);
+  return new Promise((resolve, reject) => {
+    if (ports.wal.diskFull) {
+      reject(new OpError("DL_ERR_DISK_FULL"));
+      return;
+    }
+    ports.wal.add(update, resolve, { failed: reject, refuseWhenFull: true });
     ports.wal.start();
   });
 }

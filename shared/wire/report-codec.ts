@@ -25,10 +25,12 @@ export function encodeNodeHostInfo(info: NodeHostInfo): Uint8Array {
 }
 
 export function decodeNodeHostInfo(bytes: Uint8Array): NodeHostInfo {
-  return nodeHostInfoFromWire(decodeMessage(v1.NodeHostInfo, bytes));
+  const info = nodeHostInfoFromWire(decodeMessage(v1.NodeHostInfo, bytes));
+  positive(info.sequence, "sequence");
+  return info;
 }
 
-/** Also the answer of the gRPC call GetNodeHostInfo. */
+/** Also the answer of the gRPC call GetNodeHostInfo, which is no report: its sequence is 0. */
 export function nodeHostInfoToWire(info: NodeHostInfo): drumline.v1.NodeHostInfo.$Properties {
   return {
     deploymentId: info.deploymentId,
@@ -59,7 +61,7 @@ export function nodeHostInfoFromWire(m: drumline.v1.NodeHostInfo): NodeHostInfo 
     hostId: name(m.hostId, "hostId"),
     dataSetId: name(m.dataSetId, "dataSetId"),
     incarnation: incarnationFromWire(present(m.incarnation, "incarnation")),
-    sequence: positive(m.sequence, "sequence"),
+    sequence: uint(m.sequence, "sequence"),
     stateVersion: uint(m.stateVersion, "stateVersion"),
     digest: text(m.digest, "digest"),
     raftAddress: name(m.raftAddress, "raftAddress"),

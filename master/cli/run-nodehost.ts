@@ -1,0 +1,126 @@
+/**
+ * `drumline nodehost`: one NodeHost process with its apps. Without a configured deployment id a new one asks on the
+ * bus, and keeps asking; afterwards its data directory holds the id, and it starts without any master.
+ */
+import { discoverDeployment, NodeHost, readIdentity } from "../../nodehost/index.js";
+import type { Bus } from "../../shared/bus/index.js";
+import { addressesOf, type NodeHostConfig } from "../../shared/config/index.js";
+import type { Env } from "../../shared/env/env.js";
+import { errorText, isOpError, OpError } from "../../shared/errors.js";
+import { createRealFiles } from "../../shared/files/real-files.js";
+import { deriveTiming } from "../detect/index.js";
+import { MASTER_SHARD } from "../loop/index.js";
+import { loadApps } from "./apps.js";
+import { startHttpServer } from "./http-server.js";
+import type { Output } from "./output.js";
+import { ProcessLife } from "./process-life.js";
+import { busOf, type Flags, listenOption, loadSettings, processEnv, refuseUnbuilt } from "./settings.js";
+
+const ASK_TIMEOUT_MS = 5_000;
+const ASK_PAUSE_MS = 250;
+/** Leaders given up are elected elsewhere within about an election timeout. */
+const HANDOVER_TICKS = 2;
+
+export async function runNodeHost(output: Output, flags: Flags, configPath: string | undefined): Promise<never> {
+  const { values } = loadSettings("nodehost", flags, configPath);
+  refuseUnbuilt(values);
+  const life = new ProcessLife();
+  return await life.run(values.shutdownTimeout, () => openNodeHost(output, values, life));
+}
+
+async function openNodeHost(output: Output, values: NodeHostConfig, life: ProcessLife): Promise<void> {
+  const { env, registry } = processEnv(output, values);
+  const apps = await loadApps(values.apps);
+  const addresses = addressesOf(values);
+  const bus = busOf(values, env, "nodehost");
+  life.defer(() => bus.close());
+  const deploymentId = await deploymentOf(values, { bus, env, output, signal: life.signal });
+  const { reportIntervalMs, peerEvidenceMs } = deriveTiming(values.downAfter);
+  const host = await NodeHost.open({
+    raftAddress: addresses.raftAddress,
+    ...listenOption(values, addresses.raftAddress),
+    dataDir: values.data,
+    deploymentId,
+    rttMs: values.rttMs,
+    labels: values.labels,
+    apps,
+    master: { nats: bus, reportIntervalMs, peerSilenceMs: peerEvidenceMs },
+    env,
+    onFatal: life.fatal,
+    ...(values.walDir === undefined ? {} : { walDir: values.walDir }),
+    ...(values.hostId === undefined ? {} : { hostId: values.hostId }),
+    ...(values.region === undefined ? {} : { region: values.region }),
+    ...(addresses.apiAddress === undefined ? {} : { apiAddress: addresses.apiAddress }),
+  });
+  life.defer(() => closeHost(host, env, values.rttMs));
+  refuseMasterData(host, values.data);
+  const http = addresses.httpAddress;
+  const server =
+    http === undefined
+      ? undefined
+      : await startHttpServer({
+          address: http,
+          registry,
+          notReady: () => (life.ready ? "" : "stopping"),
+          onScrape: () => scrape(host, env),
+        });
+  if (server !== undefined) life.defer(() => server.close());
+  life.becomeReady();
+  const { hostId, raftAddress, apiAddress } = host;
+  const bound = { raftAddress, apiAddress, httpAddress: server?.address ?? "" };
+  if (output.json) {
+    output.object({ event: "ready", kind: "nodehost", ...bound, hostId, deploymentId, pid: process.pid });
+    return;
+  }
+  const listens = [`raft ${raftAddress}`, apiAddress && `api ${apiAddress}`, server && `http ${server.address}`];
+  output.line(`host ${hostId} of deployment ${deploymentId} ready: ${listens.filter(Boolean).join(", ")}`);
+}
+
+/** Gives leaderships away first, so that clients wait for an election and not for a time-out. */
+async function closeHost(host: NodeHost, env: Env, rttMs: number): Promise<void> {
+  const leads = host.getNodeHostInfo({ skipLogInfo: true }).clusterInfo.some((info) => info.isLeader);
+  host.stepDownAll();
+  if (leads) await new Promise<void>((resolve) => env.timers.after(rttMs * HANDOVER_TICKS, resolve));
+  await host.close();
+}
+
+function refuseMasterData(host: NodeHost, directory: string): void {
+  const { logInfo } = host.getNodeHostInfo();
+  if (!logInfo.some(({ shardId }) => shardId === MASTER_SHARD)) return;
+  throw new OpError("DL_ERR_HOST_MISMATCH", `${directory} is the directory of a master`);
+}
+
+interface AskContext {
+  readonly bus: Bus;
+  readonly env: Env;
+  readonly output: Output;
+  readonly signal: AbortSignal;
+}
+
+/** Configured, or known to the directory, or asked. */
+async function deploymentOf(values: NodeHostConfig, context: AskContext): Promise<number> {
+  const found = values.deploymentId ?? (await readIdentity(createRealFiles(), values.data))?.deploymentId;
+  if (found !== undefined) return found;
+  const { bus, env, output, signal } = context;
+  let said = false;
+  while (!signal.aborted) {
+    try {
+      return await discoverDeployment(bus, env, { timeoutMs: ASK_TIMEOUT_MS, signal });
+    } catch (error) {
+      if (!isOpError(error) || error.code === "DL_ERR_DEPLOYMENT_MISMATCH") throw error;
+      if (!said) output.note(`waiting for a master to name the deployment (${errorText(error)})`);
+      said = true;
+    }
+    await new Promise<void>((resolve) => env.timers.after(ASK_PAUSE_MS, resolve));
+  }
+  throw new OpError("DL_ERR_ABORTED", "told to stop before a master named the deployment");
+}
+
+function scrape(host: NodeHost, env: Env): void {
+  const { clusterInfo, log } = host.getNodeHostInfo({ skipLogInfo: true });
+  const { metrics } = env;
+  metrics.gauge("drumline_replicas", "replicas on this host").set(clusterInfo.length);
+  metrics.gauge("drumline_leaders", "replicas that lead").set(clusterInfo.filter((info) => info.isLeader).length);
+  metrics.gauge("drumline_replicas_faulty", "fenced replicas").set(clusterInfo.filter((i) => i.fault !== "").length);
+  metrics.gauge("drumline_log_disk_bytes", "bytes of log on disk").set(log.diskBytes);
+}

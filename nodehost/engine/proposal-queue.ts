@@ -1,0 +1,73 @@
+/**
+ * Proposals of one replica that wait for its next step, and how they become blocks: in order, as large as allowed, a
+ * membership change always alone. Used by Replica only.
+ *
+ * Invariant: the sequences of a block have no gap, because a dropped block is reported as (first sequence, count).
+ */
+import { type BlockBody, type BlockBuilder, EntryType } from "../../shared/codec/block.js";
+import { LIMITS } from "../../shared/limits.js";
+import type { RequestKey } from "../../shared/types/ids.js";
+import type { RequestState } from "./requests.js";
+
+export interface QueuedProposal {
+  readonly request: RequestState;
+  readonly type: EntryType;
+  readonly firstSequence: number;
+  readonly commands: readonly Uint8Array[];
+}
+
+export class ProposalQueue {
+  /** Shared by all replicas of the host: empty before and after `pack`. */
+  readonly #builder: BlockBuilder;
+  #queue: QueuedProposal[] = [];
+  #bytes = 0;
+
+  constructor(builder: BlockBuilder) {
+    this.#builder = builder;
+  }
+
+  /** Bytes of the commands that wait. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  add(proposal: QueuedProposal): void {
+    for (const command of proposal.commands) this.#bytes += command.length;
+    this.#queue.push(proposal);
+  }
+
+  clear(): void {
+    this.#queue = [];
+    this.#bytes = 0;
+  }
+
+  /** Hands over everything that waits as blocks; requests settled meanwhile (aborted) are left out. */
+  pack(keyOf: (sequence: number) => RequestKey, propose: (body: BlockBody) => void): void {
+    if (this.#queue.length === 0) return;
+    const queue = this.#queue;
+    this.clear();
+    const builder = this.#builder;
+    const flush = (): void => {
+      if (builder.count > 0) propose(builder.finish());
+    };
+    for (const { request, type, firstSequence, commands } of queue) {
+      if (request.settled) {
+        flush();
+        continue;
+      }
+      request.handedOver = true;
+      const alone = type === EntryType.ConfigChange;
+      if (alone) flush();
+      let sequence = firstSequence;
+      for (const command of commands) {
+        const full =
+          builder.count >= LIMITS.blockEntriesMax || builder.byteLength + command.length > LIMITS.blockBytesMax;
+        if (full) flush();
+        builder.add(type, keyOf(sequence), command);
+        sequence += 1;
+      }
+      if (alone) flush();
+    }
+    flush();
+  }
+}
