@@ -81,5 +81,7 @@ export class Forwarder {
 
 /** It has just died, most likely: an election comes. Whether it got the call is as unknown as before. */
 function leaderGone({ replicaId, apiAddress }: MasterMember, { outcome }: OpError): OpError {
-  return new OpError("DL_ERR_NOT_LEADER", `master ${replicaId} at ${apiAddress} leads, but cannot be reached`, { outcome });
+  return new OpError("DL_ERR_NOT_LEADER", `master ${replicaId} at ${apiAddress} leads, but cannot be reached`, {
+    outcome,
+  });
 }

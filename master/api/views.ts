@@ -10,7 +10,6 @@ import type { Plan, PlanView } from "../plan/index.js";
 import type { Leading } from "./admin-service.js";
 import { shardCounts } from "./shard-views.js";
 
-
 const EVENTS_MAX = 1_000;
 /** A master that its leader has not heard for so long is shown as unreachable. */
 const MEMBER_SILENT_MS = 2_000;

@@ -4,7 +4,6 @@
  * next one. Every call of it is a read or idempotent, so trying another master is always safe.
  */
 import { Client, credentials } from "@grpc/grpc-js";
-import { checkAddress } from "../../nodehost/index.js";
 import { isOpError, OpError } from "../../shared/errors.js";
 import { callUnary, GRPC_OPTIONS, type Method } from "../../shared/wire/index.js";
 
@@ -23,7 +22,6 @@ export class AdminClient {
   constructor(options: AdminClientOptions) {
     this.#options = options;
     this.#clients = options.addresses.map((address) => {
-      checkAddress("master", address);
       const client = new Client(address, credentials.createInsecure(), GRPC_OPTIONS);
       return { address, client };
     });
@@ -40,7 +38,8 @@ export class AdminClient {
         } catch (error) {
           if (!isOpError(error)) throw error;
           if (error.code === "DL_ERR_UNREACHABLE") unreachable ??= noMaster(address, this.#options.addresses);
-          else if (error.code === "DL_ERR_NOT_LEADER" || (error.outcome === "rejected" && error.retryable)) busy = error;
+          else if (error.code === "DL_ERR_NOT_LEADER" || (error.outcome === "rejected" && error.retryable))
+            busy = error;
           else throw error;
         }
       }

@@ -81,6 +81,10 @@ export class DemoCluster {
     await this.#broker?.kill();
   }
 
+  async killMasters(): Promise<void> {
+    await Promise.all(this.masters.map((master) => master.process.kill()));
+  }
+
   /** Writes the configuration and starts so many masters. */
   async startMasters(count: number): Promise<void> {
     const bases = await freePortTriples(count);

@@ -60,6 +60,7 @@ export class DrumlineProcess {
       detached: true,
       ...cwd,
     });
+    writeSync(log, `${JSON.stringify({ event: "spawned", name: options.name, pid: this.pid })}\n`);
     this.exited = new Promise((resolve) => {
       const end = (code: number | null, signal: NodeJS.Signals | null): void => {
         this.#exit ??= { code, signal };

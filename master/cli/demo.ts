@@ -9,7 +9,8 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { errorText, isOpError } from "../../shared/errors.js";
+import { DOWN_AFTER_MIN_MS, durationText } from "../../shared/config/index.js";
+import { errorText, isOpError, OpError } from "../../shared/errors.js";
 import { DemoCluster } from "./demo-cluster.js";
 import { type DemoReport, verdictOf } from "./demo-report.js";
 import { DemoStory } from "./demo-story.js";
@@ -33,16 +34,24 @@ export interface DemoOptions {
 
 /** Everything up to the report happens within this, or the demo says which phase did not. */
 const TOTAL_LIMIT_MS = 170_000;
+/** Longer, and detection alone would not fit into the limit. */
+const DOWN_AFTER_DEMO_MAX_MS = 30_000;
 
-/** Resolves to the exit code. Never rejects but for a bug. */
+/** Resolves to the exit code. DL_ERR_INVALID_ARGUMENT for numbers that cannot work. */
 export async function runDemo(options: DemoOptions): Promise<number> {
+  check(options);
   const directory = directoryOf(options);
   const view = createDemoView(options);
+  const cluster = new DemoCluster({ directory, downAfterMs: options.downAfterMs });
   const stop = new AbortController();
-  const onSignal = (signal: NodeJS.Signals): void => stop.abort(signal);
+  const onSignal = (signal: NodeJS.Signals): void => {
+    // Impatience is safe: children end with this process.
+    if (stop.signal.aborted) process.exit(exitCodeOf(stop.signal));
+    stop.abort(signal);
+    void cluster.stop();
+  };
   process.on("SIGINT", onSignal);
   process.on("SIGTERM", onSignal);
-  const cluster = new DemoCluster({ directory, downAfterMs: options.downAfterMs });
   let code = 1;
   try {
     code = await runIn(cluster, options, { view, stop: stop.signal });
@@ -86,6 +95,20 @@ async function runIn(cluster: DemoCluster, options: DemoOptions, { view, stop }:
     await new Promise<void>((done) => stop.addEventListener("abort", () => done(), { once: true }));
   }
   return verdict.ok ? 0 : 1;
+}
+
+function check({ hosts, voters, downAfterMs }: DemoOptions): void {
+  if (hosts <= voters) {
+    const what = `${hosts} hosts for ${voters} voters, expected at least one host more: it replaces the one killed`;
+    throw new OpError("DL_ERR_INVALID_ARGUMENT", what);
+  }
+  if (downAfterMs < DOWN_AFTER_MIN_MS || downAfterMs > DOWN_AFTER_DEMO_MAX_MS) {
+    const [min, max] = [durationText(DOWN_AFTER_MIN_MS), durationText(DOWN_AFTER_DEMO_MAX_MS)];
+    throw new OpError(
+      "DL_ERR_INVALID_ARGUMENT",
+      `down-after is ${durationText(downAfterMs)}, expected ${min} to ${max}`,
+    );
+  }
 }
 
 /** As a shell would see a process that ends by this signal. */

@@ -6,6 +6,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { Registry } from "prom-client";
 import { checkAddress } from "../../nodehost/index.js";
 import { errorText, OpError } from "../../shared/errors.js";
+import type { ProcessLife } from "./process-life.js";
 
 export interface HttpOptions {
   /** `host:port`; port 0 = any free one. */
@@ -14,13 +15,33 @@ export interface HttpOptions {
   /** Empty when ready, otherwise why not. */
   readonly notReady: () => string;
   /** Called before metrics are read, to bring gauges up to date. */
-  readonly onScrape: () => void;
+  readonly onScrape: () => unknown;
 }
 
 export interface HttpServer {
   /** As really bound. */
   readonly address: string;
   close(): Promise<void>;
+}
+
+export interface ProcessHttp {
+  /** Undefined: not served. */
+  readonly address: string | undefined;
+  readonly registry: Registry;
+  /** What else keeps the process from being ready; empty = nothing. */
+  readonly notReady?: () => string;
+  readonly onScrape: () => unknown;
+}
+
+/** Serves for a process until the very end of its life. Resolves to the address really bound, "" if none. */
+export async function startHttp(life: ProcessLife, options: ProcessHttp): Promise<string> {
+  const { address, registry, onScrape } = options;
+  if (address === undefined) return "";
+  const notReady = (): string =>
+    life.ready ? (options.notReady?.() ?? "") : life.signal.aborted ? "stopping" : "starting";
+  const server = await startHttpServer({ address, registry, onScrape, notReady });
+  life.defer(() => server.close());
+  return server.address;
 }
 
 /** DL_ERR_ADDRESS_IN_USE, DL_ERR_INVALID_ADDRESS. */

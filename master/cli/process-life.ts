@@ -62,8 +62,9 @@ export class ProcessLife {
     };
     process.on("SIGTERM", onSignal);
     process.on("SIGINT", onSignal);
-    // A child whose parent is gone must not stay behind.
-    if (process.connected) process.once("disconnect", () => this.#stop.abort());
+    // A child whose parent is gone must not stay behind; it may be gone already. (Without a channel: undefined.)
+    if (process.connected === false) this.#stop.abort();
+    else if (process.connected) process.once("disconnect", () => this.#stop.abort());
     return new Promise((resolve) => {
       this.#stop.signal.addEventListener("abort", () => resolve(), { once: true });
     });

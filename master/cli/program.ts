@@ -8,11 +8,11 @@ import { OpError } from "../../shared/errors.js";
 import { AdminClient } from "./admin-client.js";
 import { runConfigPrint } from "./config-print.js";
 import { EXIT, failureOf } from "./failure.js";
-import { type InitFlags, runInit } from "./init.js";
+import type { InitFlags } from "./init.js";
 import { type KvCall, type KvFlags, runKv } from "./kv.js";
 import { masterAddresses } from "./masters.js";
 import { Output } from "./output.js";
-import { type BrokerFlags, runBroker } from "./run-broker.js";
+import type { BrokerFlags } from "./run-broker.js";
 import { addSettings, type Flags } from "./settings.js";
 import { type CreateFlags, createShard, type ListFlags, listShards, showShard } from "./shard.js";
 import { type OperationFlags, showEvents, showHosts, showOperations, showStatus } from "./show.js";
@@ -125,14 +125,24 @@ function addRunVerbs(program: Command, run: Run): void {
     .description("embedded message broker, for development only")
     .option("--host <host>", "address to bind", "127.0.0.1")
     .option("--port <port>", "port; 0 = any", "4222")
-    .action((flags: BrokerFlags) => run(({ output }) => runBroker(output, flags))());
+    .action((flags: BrokerFlags) =>
+      run(async ({ output }) => {
+        const { runBroker } = await import("./run-broker.js");
+        return await runBroker(output, flags);
+      })(),
+    );
   program
     .command("init")
     .description("make a deployment: writes its id and its masters to drumline.yaml")
     .requiredOption("--masters <list>", "Raft port or host:port of each master, with commas")
     .option("--nats <list>", "NATS servers, with commas", "nats://127.0.0.1:4222")
     .option("--down-after <duration>", "silence after which the replicas of a host are replaced")
-    .action((flags: InitFlags) => run(({ output, configPath }) => runInit(output, flags, configPath))());
+    .action((flags: InitFlags) =>
+      run(async ({ output, configPath }) => {
+        const { runInit } = await import("./init.js");
+        runInit(output, flags, configPath);
+      })(),
+    );
   addSettings(program.command("master").description("run a master"), "master").action((flags: Flags) =>
     run(async ({ output, configPath }) => {
       const { runMaster } = await import("./run-master.js");

@@ -7,10 +7,11 @@ import { OpError } from "../../shared/errors.js";
 import { startAdminService } from "../api/index.js";
 import { deriveTiming } from "../detect/index.js";
 import { Master, type MasterMember } from "../loop/index.js";
-import { startHttpServer } from "./http-server.js";
+import { startHttp } from "./http-server.js";
 import type { Output } from "./output.js";
 import { ProcessLife } from "./process-life.js";
-import { busOf, type Flags, listenOption, loadSettings, portAbove, processEnv, refuseUnbuilt } from "./settings.js";
+import { busOf, listenOption, processEnv, refuseUnbuilt } from "./process-setup.js";
+import { type Flags, loadSettings, portAbove } from "./settings.js";
 import { programVersion } from "./version.js";
 
 export async function runMaster(output: Output, flags: Flags, configPath: string | undefined): Promise<never> {
@@ -33,9 +34,17 @@ interface MasterContext {
 async function openMaster({ output, values, life, members, self }: MasterContext): Promise<void> {
   const { deploymentId, data, rttMs, downAfter } = values;
   const { env, registry } = processEnv(output, values);
+  const addresses = addressesOf(values);
+  const late: { master: Master | undefined } = { master: undefined };
   const bus = busOf(values, env, `master-${self.replicaId}`);
+  // First of all, and closed last: alive while recovering, and not ready while stopping.
+  const http = await startHttp(life, {
+    address: addresses.httpAddress,
+    registry,
+    notReady: () => (bus.status().connected ? "" : "not connected to NATS"),
+    onScrape: () => late.master !== undefined && scrape(late.master, env.metrics),
+  });
   life.defer(() => bus.close());
-  const { logger } = env;
   const master = await Master.open({
     env,
     bus,
@@ -45,39 +54,26 @@ async function openMaster({ output, values, life, members, self }: MasterContext
     dataDir: data,
     timing: deriveTiming(downAfter),
     rttMs,
-    logger,
+    logger: env.logger,
     onFatal: life.fatal,
     ...listenOption(values, self.raftAddress),
   });
+  late.master = master;
   life.defer(() => master.close());
-  const addresses = addressesOf(values);
   const { electionTicks, heartbeatTicks, snapshotEntries, compactionOverhead } = values;
   const settings = { electionTicks, heartbeatTicks, snapshotEntries, compactionOverhead };
   const address = addresses.apiAddress ?? self.apiAddress;
   const api = await startAdminService({ env, master, address, version: programVersion(), settings });
   life.defer(() => api.close());
-  const http = addresses.httpAddress;
-  const server =
-    http === undefined
-      ? undefined
-      : await startHttpServer({
-          address: http,
-          registry,
-          notReady: () => (!life.ready ? "stopping" : bus.status().connected ? "" : "not connected to NATS"),
-          onScrape: () => scrape(master, env.metrics),
-        });
-  if (server !== undefined) life.defer(() => server.close());
   life.becomeReady();
   const { replicaId, raftAddress } = self;
-  const bound = { raftAddress, apiAddress: api.address, httpAddress: server?.address ?? "" };
-  const event = { event: "ready", kind: "master", ...bound, replicaId, deploymentId, pid: process.pid };
-  if (output.json) output.object(event);
-  else {
-    output.line(
-      `master ${replicaId} of deployment ${deploymentId} ready: raft ${raftAddress}, api ${api.address}` +
-        (server === undefined ? "" : `, http ${server.address}`),
-    );
+  const bound = { raftAddress, apiAddress: api.address, httpAddress: http };
+  if (output.json) {
+    output.object({ event: "ready", kind: "master", ...bound, replicaId, deploymentId, pid: process.pid });
+    return;
   }
+  const listens = [`raft ${raftAddress}`, `api ${api.address}`, http && `http ${http}`];
+  output.line(`master ${replicaId} of deployment ${deploymentId} ready: ${listens.filter(Boolean).join(", ")}`);
 }
 
 function scrape(master: Master, metrics: MasterMetrics): void {

@@ -2,7 +2,7 @@
  * `drumline nodehost`: one NodeHost process with its apps. Without a configured deployment id a new one asks on the
  * bus, and keeps asking; afterwards its data directory holds the id, and it starts without any master.
  */
-import { discoverDeployment, NodeHost, readIdentity } from "../../nodehost/index.js";
+import { type App, discoverDeployment, NodeHost, type NodeHostOptions, readIdentity } from "../../nodehost/index.js";
 import type { Bus } from "../../shared/bus/index.js";
 import { addressesOf, type NodeHostConfig } from "../../shared/config/index.js";
 import type { Env } from "../../shared/env/env.js";
@@ -11,10 +11,11 @@ import { createRealFiles } from "../../shared/files/real-files.js";
 import { deriveTiming } from "../detect/index.js";
 import { MASTER_SHARD } from "../loop/index.js";
 import { loadApps } from "./apps.js";
-import { startHttpServer } from "./http-server.js";
+import { startHttp } from "./http-server.js";
 import type { Output } from "./output.js";
 import { ProcessLife } from "./process-life.js";
-import { busOf, type Flags, listenOption, loadSettings, processEnv, refuseUnbuilt } from "./settings.js";
+import { busOf, listenOption, processEnv, refuseUnbuilt } from "./process-setup.js";
+import { type Flags, loadSettings } from "./settings.js";
 
 const ASK_TIMEOUT_MS = 5_000;
 const ASK_PAUSE_MS = 250;
@@ -32,48 +33,57 @@ async function openNodeHost(output: Output, values: NodeHostConfig, life: Proces
   const { env, registry } = processEnv(output, values);
   const apps = await loadApps(values.apps);
   const addresses = addressesOf(values);
+  const late: { host: NodeHost | undefined } = { host: undefined };
+  // First of all, and closed last: alive while recovering, and not ready while stopping.
+  const http = await startHttp(life, {
+    address: addresses.httpAddress,
+    registry,
+    onScrape: () => late.host !== undefined && scrape(late.host, env),
+  });
   const bus = busOf(values, env, "nodehost");
   life.defer(() => bus.close());
   const deploymentId = await deploymentOf(values, { bus, env, output, signal: life.signal });
-  const { reportIntervalMs, peerEvidenceMs } = deriveTiming(values.downAfter);
-  const host = await NodeHost.open({
-    raftAddress: addresses.raftAddress,
-    ...listenOption(values, addresses.raftAddress),
-    dataDir: values.data,
-    deploymentId,
-    rttMs: values.rttMs,
-    labels: values.labels,
-    apps,
-    master: { nats: bus, reportIntervalMs, peerSilenceMs: peerEvidenceMs },
-    env,
-    onFatal: life.fatal,
-    ...(values.walDir === undefined ? {} : { walDir: values.walDir }),
-    ...(values.hostId === undefined ? {} : { hostId: values.hostId }),
-    ...(values.region === undefined ? {} : { region: values.region }),
-    ...(addresses.apiAddress === undefined ? {} : { apiAddress: addresses.apiAddress }),
-  });
+  const host = await NodeHost.open(hostOptions(values, { apps, bus, env, deploymentId, onFatal: life.fatal }));
+  late.host = host;
   life.defer(() => closeHost(host, env, values.rttMs));
   refuseMasterData(host, values.data);
-  const http = addresses.httpAddress;
-  const server =
-    http === undefined
-      ? undefined
-      : await startHttpServer({
-          address: http,
-          registry,
-          notReady: () => (life.ready ? "" : "stopping"),
-          onScrape: () => scrape(host, env),
-        });
-  if (server !== undefined) life.defer(() => server.close());
   life.becomeReady();
   const { hostId, raftAddress, apiAddress } = host;
-  const bound = { raftAddress, apiAddress, httpAddress: server?.address ?? "" };
+  const bound = { raftAddress, apiAddress, httpAddress: http };
   if (output.json) {
     output.object({ event: "ready", kind: "nodehost", ...bound, hostId, deploymentId, pid: process.pid });
     return;
   }
-  const listens = [`raft ${raftAddress}`, apiAddress && `api ${apiAddress}`, server && `http ${server.address}`];
+  const listens = [`raft ${raftAddress}`, apiAddress && `api ${apiAddress}`, http && `http ${http}`];
   output.line(`host ${hostId} of deployment ${deploymentId} ready: ${listens.filter(Boolean).join(", ")}`);
+}
+
+interface HostParts {
+  readonly apps: readonly App[];
+  readonly bus: Bus;
+  readonly env: Env;
+  readonly deploymentId: number;
+  readonly onFatal: (error: unknown) => void;
+}
+
+function hostOptions(values: NodeHostConfig, parts: HostParts): NodeHostOptions {
+  const { bus, ...rest } = parts;
+  const { data: dataDir, walDir, hostId, region, labels, rttMs } = values;
+  const { raftAddress, apiAddress } = addressesOf(values);
+  const { reportIntervalMs, peerEvidenceMs } = deriveTiming(values.downAfter);
+  return {
+    ...rest,
+    raftAddress,
+    ...listenOption(values, raftAddress),
+    dataDir,
+    rttMs,
+    labels,
+    master: { nats: bus, reportIntervalMs, peerSilenceMs: peerEvidenceMs },
+    ...(walDir === undefined ? {} : { walDir }),
+    ...(hostId === undefined ? {} : { hostId }),
+    ...(region === undefined ? {} : { region }),
+    ...(apiAddress === undefined ? {} : { apiAddress }),
+  };
 }
 
 /** Gives leaderships away first, so that clients wait for an election and not for a time-out. */

@@ -56,6 +56,7 @@ export class Store {
     const db = new MasterDb(onApplied);
     const host = await NodeHost.open(rest);
     try {
+      refuseOthersData(host, replicaId, rest.dataDir);
       const known = host.hasNodeInfo(MASTER_SHARD, replicaId);
       const initial = known ? new Map<number, string>() : new Map(members.map((m) => [m.replicaId, m.raftAddress]));
       const config = { shardId: MASTER_SHARD, replicaId, snapshotEntries: 5_000, compactionOverhead: 1_000 };
@@ -124,5 +125,14 @@ export class Store {
 
   close(): Promise<void> {
     return this.#host.close();
+  }
+}
+
+/** A master that took another one's directory would have voted twice; one that took a NodeHost's would run its shards. */
+function refuseOthersData(host: NodeHost, replicaId: ReplicaId, directory: string): void {
+  for (const log of host.getNodeHostInfo().logInfo) {
+    if (log.shardId === MASTER_SHARD && log.replicaId === replicaId) continue;
+    const whose = log.shardId === MASTER_SHARD ? `master ${log.replicaId}` : "a NodeHost";
+    throw new OpError("DL_ERR_HOST_MISMATCH", `${directory} is the directory of ${whose}, this is master ${replicaId}`);
   }
 }

@@ -67,10 +67,10 @@ export type LogDbFactory = (context: {
   readonly dataSetId: string;
   readonly onFatal: (error: unknown) => void;
 }) => Promise<LogDb>;
-export type TransportFactory = (context: TransportContext) => Transport;
+export type TransportFactory = (setup: TransportSetup) => Transport;
 
 /** What a transport needs to know of its host. */
-export interface TransportContext extends Omit<TcpTransportOptions, "limits"> {
+export interface TransportSetup extends Omit<TcpTransportOptions, "limits"> {
   readonly hostId: HostId;
 }
 

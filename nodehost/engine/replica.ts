@@ -271,7 +271,8 @@ export class Replica implements RsmSink {
       return new OpError("DL_ERR_PAYLOAD_TOO_BIG", what);
     }
     if (this.#ports.wal.diskFull) return new OpError("DL_ERR_DISK_FULL");
-    if (this.#queue.bytes >= LIMITS.proposalQueueBytesMax) return new OpError("DL_ERR_SYSTEM_BUSY", "the queue is full");
+    if (this.#queue.bytes >= LIMITS.proposalQueueBytesMax)
+      return new OpError("DL_ERR_SYSTEM_BUSY", "the queue is full");
     if (this.proposals.size + request.count > LIMITS.pendingRequestsMax) {
       return new OpError("DL_ERR_SYSTEM_BUSY", `${this.proposals.size} requests are open`);
     }

@@ -101,7 +101,8 @@ export const registerModel: Model<number, RegisterInput, RegisterOutput> = {
     return fits ? input.value : state;
   },
   describe(input, output) {
-    const asked = "value" in input ? `${input.op}(${"expected" in input ? `${input.expected}, ` : ""}${input.value})` : "read()";
+    const asked =
+      "value" in input ? `${input.op}(${"expected" in input ? `${input.expected}, ` : ""}${input.value})` : "read()";
     return `${asked} → ${output ?? "?"}`;
   },
 };

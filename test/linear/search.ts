@@ -15,6 +15,7 @@ import type { Model, Operation } from "./history.js";
 const NOWHERE = -1;
 /** Bits per character of a memo key. */
 const CHUNK = 15;
+const SHORTER = 0x8000;
 
 interface Taken<S> {
   readonly op: number;
@@ -83,7 +84,7 @@ export class Search<S extends string | number | null, I, O> {
       if (used === steps) return undefined;
       this.#steps += 1;
       const at = this.#at;
-      if (at < n) this.#at = this.#take(at) ? this.#first : this.#link2(at);
+      if (at < n) this.#at = this.#take(at) ? this.#first : this.#after(at);
       else if (!this.#giveBack()) return false;
     }
     this.#keepBest();
@@ -91,10 +92,10 @@ export class Search<S extends string | number | null, I, O> {
   }
 
   get #first(): number {
-    return this.#link2(this.#head);
+    return this.#after(this.#head);
   }
 
-  #link2(node: number): number {
+  #after(node: number): number {
     return this.#next[node] ?? NOWHERE;
   }
 
@@ -116,8 +117,9 @@ export class Search<S extends string | number | null, I, O> {
   }
 
   #take(op: number): boolean {
-    const { input, output } = this.#ops[op] as Operation<I, O>;
-    const state = this.#model.step(this.#state, input, output);
+    const operation = this.#ops[op];
+    if (operation === undefined) throw new RangeError(`no operation ${op}`);
+    const state = this.#model.step(this.#state, operation.input, operation.output);
     if (state === undefined) return false;
     const highBefore = this.#high;
     this.#mark(op, true);
@@ -150,7 +152,7 @@ export class Search<S extends string | number | null, I, O> {
     this.#unlift(op);
     this.#mark(op, false);
     this.#high = highBefore;
-    this.#at = this.#link2(op);
+    this.#at = this.#after(op);
     return true;
   }
 
@@ -206,8 +208,8 @@ export class Search<S extends string | number | null, I, O> {
     for (let start = from; start < end; start += CHUNK) {
       let bits = 0;
       for (let i = start; i < Math.min(start + CHUNK, end); i++) bits = bits * 2 + (this.#isTaken[i] ?? 0);
-      // The last chunk says how many bits it has: a set bit before them.
-      text += String.fromCharCode(end - start < CHUNK ? bits + (1 << (end - start)) : bits);
+      // A last, shorter chunk says so and how many bits it has: a set bit before them.
+      text += String.fromCharCode(end - start < CHUNK ? SHORTER + (1 << (end - start)) + bits : bits);
     }
     return text;
   }

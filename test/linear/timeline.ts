@@ -77,7 +77,9 @@ function prefixRows<S extends string | number | null, I, O>(model: Model<S, I, O
 }
 
 function short(text: string): string {
-  return text.length <= TEXT_CHARS_MAX ? text : `${text.slice(0, TEXT_CHARS_MAX / 2)}…${text.slice(-TEXT_CHARS_MAX / 2)}`;
+  return text.length <= TEXT_CHARS_MAX
+    ? text
+    : `${text.slice(0, TEXT_CHARS_MAX / 2)}…${text.slice(-TEXT_CHARS_MAX / 2)}`;
 }
 
 function escape(text: string): string {
