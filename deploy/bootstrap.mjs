@@ -23,9 +23,7 @@ process.env.LMDB_RESTORE ??= "safe";
 const PROGRAMS = {
   demo: { file: "master/cli/main.js", args: ["demo"] },
   sim: { file: "test/sim/main.js", args: [] },
-  soak: { file: "test/sim/main.js", args: ["--soak"] },
   mutants: { file: "test/mutants/run.js", args: [] },
-  bench: { file: "test/bench/main.js", args: [] },
   "bench:smoke": { file: "test/bench/smoke.js", args: [] },
 };
 

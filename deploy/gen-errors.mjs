@@ -22,9 +22,9 @@ Every failure that a caller, an operator or a peer can meet has one code. This t
   outcome than its code's usual one, which is listed here: \`error.outcome\` is what counts.
 - **retry**: the same request may succeed later. After \`unknown\` a retry can apply a command twice.
 
-The library throws \`OpError\` with \`code\`, \`outcome\`, \`retryable\`, \`message\` and \`hint\` (the column "try"). The
-\`drumline\` command prints \`drumline: <code>: <message>\` and \`try: <hint>\`. gRPC answers carry code and outcome in a
-trailer.
+The library throws \`OpError\` with \`code\`, \`outcome\`, \`retryable\`, \`message\` and \`hint\` (the column "try").
+The \`drumline\` command prints \`drumline: <code>: <message>\` and \`try: <hint>\`. gRPC answers carry code and
+outcome in a trailer.
 
 | code | outcome | retry | what happened | try |
 |---|---|---|---|---|

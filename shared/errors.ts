@@ -159,6 +159,11 @@ export function isOpError(value: unknown): value is OpError {
   return value instanceof OpError;
 }
 
+/** For codes that come as text, from peers or from disk: a later version may know others. */
+export function isErrorCode(text: string): text is ErrorCode {
+  return Object.hasOwn(ERROR_CODES, text);
+}
+
 /** Text of anything thrown. */
 export function errorText(value: unknown): string {
   return value instanceof Error ? value.message : String(value);

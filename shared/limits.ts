@@ -21,6 +21,8 @@ export const LIMITS = {
   readIndexQueueMax: 65_536,
   /** Applied entries of one replica kept in memory for slow followers. */
   logCacheBytesMax: 1024 * 1024,
+  /** Segments of the log above which the replicas that hold the oldest one are compacted. */
+  logSegmentsMax: 6,
   /** Snapshots saved at the same time on one host. */
   snapshotSavesMax: 2,
   /** Messages waiting for one replica's next step. */

@@ -257,7 +257,7 @@ describe("admin service", () => {
     assert.equal(status.shardsDegraded + status.shardsUnavailable + status.operationsOpen, 0);
   });
 
-  it("D12: operations outlive the master that opened them, under the same ids", async (t) => {
+  it("operations outlive the master that opened them, under the same ids", async (t) => {
     const d = await Deployment.open(t, 4);
     await d.call(MASTER_SERVICE.createShard, { ...NEW, key: "k", count: 8 });
     await d.allHealthy();

@@ -156,7 +156,8 @@ function placesFor(view: PlanView, spec: ShardSpec, seed: number): readonly Repl
 function dryRun(view: PlanView, wishes: readonly Wish[], env: Env): string[] {
   return wishes.map(({ spec }, n) => {
     const places = placesFor(view, spec, env.random.int(0x7fffffff)).map((place) => place.hostId);
-    return `shard ${view.db.nextShardId + n}${spec.name === "" ? "" : ` (${spec.name})`}: voters on ${places.join(", ")}`;
+    const name = spec.name === "" ? "" : ` (${spec.name})`;
+    return `shard ${view.db.nextShardId + n}${name}: voters on ${places.join(", ")}`;
   });
 }
 

@@ -1,4 +1,4 @@
-/** `drumline config print`: every setting of a master or NodeHost, its value and where it comes from; secrets masked. */
+/** `drumline config print`: every setting of a master or NodeHost, its value and its origin; secrets masked. */
 import { describeConfig, type ProcessKind } from "../../shared/config/index.js";
 import { isOpError, OpError } from "../../shared/errors.js";
 import type { Output } from "./output.js";

@@ -68,6 +68,7 @@ const GOOD: DemoReport = {
   operationsContinued: 1,
   cleanedMs: 1,
   maxWriteGapMs: 1,
+  maxWriteGapDuring: "host kill",
   electionTimeoutMs: 500,
   ackedWrites: 1_001,
   unknownWrites: 5,

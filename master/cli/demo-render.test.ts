@@ -35,6 +35,7 @@ test("the status names hosts, shards and writes", () => {
       maxGapMs: 640,
     },
     plain,
+    120,
   ).join("\n");
   assert.match(lines, /host-1 +killed +10 replicas, leads 3/);
   assert.match(lines, /4 degraded +✗1 ●2 ○3/);

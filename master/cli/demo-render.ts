@@ -40,7 +40,7 @@ export function painter(colors: boolean): Paint {
 }
 
 const HOST_STYLE: Readonly<Record<string, Style>> = { up: "green", down: "red", killed: "red" };
-const SHARDS_PER_LINE = 4;
+const SHARD_WIDTH = 30;
 
 export function renderPhase(phase: PhaseLine, paint: Paint): string {
   const took = phase.tookMs === undefined ? "" : paint("dim", `  ${seconds(phase.tookMs)}`);
@@ -50,15 +50,15 @@ export function renderPhase(phase: PhaseLine, paint: Paint): string {
     : `${paint("green", "✔")} ${phase.text}${took}`;
 }
 
-export function renderStatus(status: StatusSnapshot, paint: Paint): string[] {
+export function renderStatus(status: StatusSnapshot, paint: Paint, columns: number): string[] {
+  const perLine = Math.min(4, Math.max(1, Math.floor(columns / SHARD_WIDTH)));
   const hosts = status.hosts.map((host) => {
     const state = paint(HOST_STYLE[host.state] ?? "yellow", host.state.padEnd(12));
     return `  ${host.name.padEnd(8)}${state} ${String(host.replicas).padStart(3)} replicas, leads ${host.leaders}`;
   });
   const cells = status.shards.map((shard) => renderShard(shard, paint));
   const rows: string[] = [];
-  for (let i = 0; i < cells.length; i += SHARDS_PER_LINE)
-    rows.push(`  ${cells.slice(i, i + SHARDS_PER_LINE).join("  ")}`);
+  for (let i = 0; i < cells.length; i += perLine) rows.push(`  ${cells.slice(i, i + perLine).join("  ")}`);
   return ["", ...hosts, "", ...rows, "", `  ${renderTotals(status)}`];
 }
 

@@ -17,6 +17,8 @@ export interface DemoReport {
   readonly cleanedMs: number;
   /** Largest time without an acknowledged write, over all shards; goal: at most 3 election timeouts. */
   readonly maxWriteGapMs: number;
+  /** What was going on when it ended: "start", "host kill", "master kill", "repair", "return". */
+  readonly maxWriteGapDuring: string;
   readonly electionTimeoutMs: number;
   readonly ackedWrites: number;
   readonly unknownWrites: number;

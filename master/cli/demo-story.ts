@@ -25,6 +25,8 @@ const MASTERS = 3;
 const ELECTION_TIMEOUT_MS = 500;
 const START_LIMIT_MS = 60_000;
 const WARM_WRITES_PER_SHARD = 25;
+/** A slow machine writes a little longer, so that there is something to check. */
+const WRITES_MIN = 2_000;
 const NOT_MEASURED = -1;
 
 interface HostKill {
@@ -48,6 +50,8 @@ export class DemoStory {
   readonly #views = new HostViews();
   readonly #feed: StatusFeed;
   #shardIds: readonly number[] = [];
+  /** When what began, for telling when the largest gap was. */
+  readonly #marks: { readonly name: string; readonly atMs: number }[] = [];
 
   constructor({ cluster, options, view, limit }: StoryContext) {
     this.#cluster = cluster;
@@ -67,7 +71,7 @@ export class DemoStory {
     const operationsContinued = await this.#awaitOperations(failover);
     const cleanedMs = await this.#bringBack(kill, failover);
     const proof = await this.#verify();
-    const { acked, unknown, maxGapMs } = this.#load.totals();
+    const { acked, unknown, maxGapMs, maxGapEndedMs } = this.#load.totals();
     const { hosts, shards, voters, downAfterMs } = this.#options;
     return {
       hosts,
@@ -81,6 +85,7 @@ export class DemoStory {
       operationsContinued,
       cleanedMs,
       maxWriteGapMs: maxGapMs,
+      maxWriteGapDuring: this.#marks.findLast((mark) => mark.atMs <= maxGapEndedMs)?.name ?? "",
       electionTimeoutMs: ELECTION_TIMEOUT_MS,
       ackedWrites: acked,
       unknownWrites: unknown,
@@ -129,6 +134,7 @@ export class DemoStory {
 
   async #startWriters(): Promise<void> {
     this.#view.phase("clients begin to write to every shard");
+    this.#mark("start");
     this.#load.start(this.#shardIds);
     const warm = (): boolean => this.#load.ledgers.every((ledger) => ledger.acked >= WARM_WRITES_PER_SHARD);
     await this.#limit.until("every shard acknowledges writes", warm, { limitMs: START_LIMIT_MS });
@@ -142,7 +148,7 @@ export class DemoStory {
     const victim = this.#cluster.host(most?.hostId ?? "");
     if (most === undefined || victim === undefined) throw new DemoFailure("no host leads a shard");
     this.#view.phase(`SIGKILL ${victim.name}, which leads ${most.load.leaders} shards`);
-    const atMs = performance.now();
+    const atMs = this.#mark("host kill");
     await victim.process.kill();
     this.#load.setHosts(this.#hostAddresses());
     this.#view.phase(`waiting until the master sees ${victim.name} Down`);
@@ -165,7 +171,7 @@ export class DemoStory {
     };
     const what = `operations for the shards of ${kill.victim.name} are open`;
     const operations = await this.#limit.until(what, openOnes, { limitMs: START_LIMIT_MS, everyMs: 10 });
-    const atMs = performance.now();
+    const atMs = this.#mark("master kill");
     await leader.process.kill();
     this.#view.done(`SIGKILL ${leader.name}, the master leader, while ${operations.length} operations are open`);
     this.#view.phase("waiting until another master plans");
@@ -179,6 +185,7 @@ export class DemoStory {
 
   async #awaitRepair(kill: HostKill): Promise<number> {
     this.#view.phase("repairing: every shard gets a new third voter");
+    this.#mark("repair");
     const repaired = (): Promise<boolean> => this.#atStrength();
     const took = await this.#soft("all shards at strength again", repaired, { sinceMs: kill.atMs, limitMs: 90_000 });
     if (took !== NOT_MEASURED) this.#view.done(`all shards at strength again, none on ${kill.victim.name}`);
@@ -203,7 +210,7 @@ export class DemoStory {
   /** Starts the killed ones on their old data. Resolves to how long the host's old replicas took to vanish. */
   async #bringBack({ victim }: HostKill, { killed }: Failover): Promise<number> {
     this.#view.phase(`restarting ${victim.name} and ${killed.name} on their old data`);
-    const sinceMs = performance.now();
+    const sinceMs = this.#mark("return");
     await Promise.all([this.#cluster.restartHost(victim), this.#cluster.restartMaster(killed)]);
     this.#load.setHosts(this.#hostAddresses());
     this.#view.phase(`waiting until the old replicas of ${victim.name} are stopped and their data removed`);
@@ -220,6 +227,9 @@ export class DemoStory {
 
   async #verify(): Promise<Proof> {
     const { voters } = this.#options;
+    this.#view.phase("clients go on writing to the repaired shards");
+    const enough = async (): Promise<boolean> => this.#load.totals().acked >= WRITES_MIN;
+    await this.#soft(`${WRITES_MIN} writes are acknowledged`, enough, { sinceMs: 0, limitMs: 30_000 });
     this.#view.phase("stopping the clients");
     const ledgers = await this.#load.stop();
     this.#view.phase("reading every value through every replica, linearizably");
@@ -239,6 +249,12 @@ export class DemoStory {
     const shardsAtStrength = (await this.#strength()).filter((state) => typeof state !== "string").length;
     const { lost: lostWrites, double: doubleWrites, unknownApplied } = check;
     return { lostWrites, doubleWrites, unknownApplied, shardsAtStrength, replicasEqual: equal };
+  }
+
+  #mark(name: string): number {
+    const atMs = performance.now();
+    this.#marks.push({ name, atMs });
+    return atMs;
   }
 
   #hostAddresses(): string[] {

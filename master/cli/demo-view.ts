@@ -2,6 +2,7 @@
  * What the user sees: phases with ticks, and in a terminal a live table below them; plain lines anywhere else. Goes to
  * stdout, or to stderr when stdout is for the JSON report. Used by demo.ts and demo-story.ts.
  */
+import { stripVTControlCharacters } from "node:util";
 import {
   type PhaseLine,
   painter,
@@ -47,6 +48,7 @@ class TextView implements DemoView {
   #open: { readonly text: string; readonly startMs: number } | undefined;
   #status: StatusSnapshot | undefined;
   #shownStatusMs = 0;
+  #reported = false;
   /** Lines at the bottom that the next redraw replaces. */
   #liveLines = 0;
 
@@ -83,7 +85,7 @@ class TextView implements DemoView {
   status(status: StatusSnapshot): void {
     this.#status = status;
     if (this.#live) this.#redraw();
-    else if (performance.now() - this.#shownStatusMs >= PLAIN_STATUS_MS) {
+    else if (this.#isStatusDue(status)) {
       this.#shownStatusMs = performance.now();
       this.#print(`  ${renderTotals(status)}`);
     }
@@ -91,7 +93,7 @@ class TextView implements DemoView {
 
   report(report: DemoReport, verdict: Verdict): void {
     this.done();
-    this.#status = undefined;
+    this.#reported = true;
     for (const line of reportLines(report)) this.#print(line);
     for (const problem of verdict.problems) this.problem(problem);
     this.#print(verdict.ok ? this.#paint("green", "everything acknowledged is there") : this.#paint("red", "failed"));
@@ -105,8 +107,13 @@ class TextView implements DemoView {
   }
 
   end(): void {
+    this.#status = undefined;
     this.done();
     this.#erase();
+  }
+
+  #isStatusDue(status: StatusSnapshot): boolean {
+    return status.acked > 0 && !this.#reported && performance.now() - this.#shownStatusMs >= PLAIN_STATUS_MS;
   }
 
   #close(text: string | undefined, failed: boolean): void {
@@ -130,10 +137,10 @@ class TextView implements DemoView {
       const since = seconds(performance.now() - this.#open.startMs);
       lines.push(`${renderPhase(phase, this.#paint)} ${this.#paint("dim", since)}`);
     }
-    if (this.#status !== undefined) lines.push(...renderStatus(this.#status, this.#paint));
+    if (this.#status !== undefined) lines.push(...renderStatus(this.#status, this.#paint, this.#out.columns));
     if (lines.length === 0) return;
     this.#out.write(`${lines.join("\n")}\n`);
-    this.#liveLines = lines.length;
+    this.#liveLines = rowsOf(lines, this.#out.columns);
   }
 
   #erase(): void {
@@ -145,16 +152,24 @@ class TextView implements DemoView {
   }
 }
 
+/** Rows that these lines take on a terminal, which breaks those that are too long. */
+function rowsOf(lines: readonly string[], columns: number): number {
+  return lines.reduce((n, line) => n + Math.max(1, Math.ceil(stripVTControlCharacters(line).length / columns)), 0);
+}
+
 function reportLines(r: DemoReport): string[] {
-  const gap = `${r.maxWriteGapMs} ms (election timeout ${r.electionTimeoutMs} ms, goal at most ${3 * r.electionTimeoutMs} ms)`;
+  const goal = `election timeout ${r.electionTimeoutMs} ms, goal at most ${3 * r.electionTimeoutMs} ms`;
+  const finished = `${r.operationsContinued} of ${r.operationsAtFailover} open operations finished`;
+  const strength = `${r.shardsAtStrength} of ${r.shards}, replicas ${r.replicasEqual ? "equal" : "differ"}`;
+  const writes = `${r.ackedWrites} acknowledged, ${r.unknownWrites} unknown, ${r.lostWrites} lost`;
   return [
     "",
     `  host death detected after    ${seconds(r.detectedMs)} (down-after ${seconds(r.downAfterMs)})`,
     `  all shards at strength after ${seconds(r.repairedMs)}`,
-    `  master failover              ${seconds(r.masterFailoverMs)}, ${r.operationsContinued} of ${r.operationsAtFailover} open operations finished`,
-    `  largest gap between writes   ${gap}`,
-    `  writes                       ${r.ackedWrites} acknowledged, ${r.unknownWrites} unknown, ${r.lostWrites} lost, ${r.doubleWrites} double`,
-    `  shards at strength           ${r.shardsAtStrength} of ${r.shards}, replicas ${r.replicasEqual ? "equal" : "differ"}`,
+    `  master failover              ${seconds(r.masterFailoverMs)}, ${finished}`,
+    `  largest gap between writes   ${r.maxWriteGapMs} ms (${goal})`,
+    `  writes                       ${writes}, ${r.doubleWrites} double`,
+    `  shards at strength           ${strength}`,
     "",
   ];
 }

@@ -71,7 +71,7 @@ test("an unknown outcome is counted and never retried: a new value follows", asy
   assert.equal(writer.ledger.unknown, 1);
 });
 
-test("a certain refusal is tried elsewhere at once with the same value; a pause follows a whole round only", async () => {
+test("a certain refusal is tried elsewhere at once, with the same value; a whole round of them pauses", async () => {
   const script = new Script();
   const writer = new ShardWriter(1, script);
   writer.nudge();

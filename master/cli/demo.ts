@@ -12,7 +12,7 @@ import { join, resolve } from "node:path";
 import { DOWN_AFTER_MIN_MS, durationText } from "../../shared/config/index.js";
 import { errorText, isOpError, OpError } from "../../shared/errors.js";
 import { DemoCluster } from "./demo-cluster.js";
-import { type DemoReport, verdictOf } from "./demo-report.js";
+import { verdictOf } from "./demo-report.js";
 import { DemoStory } from "./demo-story.js";
 import { createDemoView, type DemoView } from "./demo-view.js";
 import { DemoFailure, Limit } from "./demo-wait.js";
@@ -76,25 +76,23 @@ interface Frame {
 async function runIn(cluster: DemoCluster, options: DemoOptions, { view, stop }: Frame): Promise<number> {
   const limit = new Limit(TOTAL_LIMIT_MS, stop);
   const story = new DemoStory({ cluster, options, view, limit });
-  let report: DemoReport;
   try {
-    report = await story.run();
+    const report = await story.run();
+    const verdict = verdictOf(report);
+    view.report(report, verdict);
+    if (!options.once && !stop.aborted) {
+      view.stayUp(cluster.hints());
+      await new Promise<void>((done) => stop.addEventListener("abort", () => done(), { once: true }));
+    }
+    return verdict.ok ? 0 : 1;
   } catch (error) {
     if (stop.aborted) return exitCodeOf(stop);
-    if (!(error instanceof DemoFailure) && !isOpError(error))
-      view.problem(errorText(error instanceof Error ? error.stack : error));
-    else view.problem(error.message);
+    const isExpected = error instanceof DemoFailure || isOpError(error);
+    view.problem(isExpected || !(error instanceof Error) ? errorText(error) : (error.stack ?? error.message));
     return 1;
   } finally {
     story.close();
   }
-  const verdict = verdictOf(report);
-  view.report(report, verdict);
-  if (!options.once && !stop.aborted) {
-    view.stayUp(cluster.hints());
-    await new Promise<void>((done) => stop.addEventListener("abort", () => done(), { once: true }));
-  }
-  return verdict.ok ? 0 : 1;
 }
 
 function check({ hosts, voters, downAfterMs }: DemoOptions): void {

@@ -1,5 +1,9 @@
 /** Entry of the `drumline` command: deploy/drumline.cjs imports it, deploy/bootstrap.mjs too for `npm start`. */
+import { logVerbosity, setLogVerbosity } from "@grpc/grpc-js";
 import { runCli } from "./program.js";
+
+// What it would print, it also throws: told once, in our form.
+setLogVerbosity(logVerbosity.NONE);
 
 // Whoever reads our answer may stop reading, as `head` does: that is no failure of ours.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {

@@ -1,5 +1,6 @@
 /** Which masters a verb asks: --master or DRUMLINE_MASTER, else those of the configuration file, else the default. */
 import { parse } from "yaml";
+import { parseHostPort } from "../../shared/codec/host-port.js";
 import { readConfigFile } from "../../shared/config/index.js";
 import { OpError } from "../../shared/errors.js";
 import { portAbove } from "./settings.js";
@@ -14,7 +15,7 @@ export function masterAddresses(flag: string | undefined, configPath: string | u
 }
 
 function checked(address: string): string {
-  if (/^(\[[0-9a-fA-F:.]+\]|[^:[\]\s]+):\d{1,5}$/.test(address)) return address;
+  if (parseHostPort(address) !== undefined) return address;
   throw new OpError("DL_ERR_INVALID_ADDRESS", `master is ${JSON.stringify(address)}, expected host:port`);
 }
 

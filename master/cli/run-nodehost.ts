@@ -4,11 +4,10 @@
  */
 import { type App, discoverDeployment, NodeHost, type NodeHostOptions, readIdentity } from "../../nodehost/index.js";
 import type { Bus } from "../../shared/bus/index.js";
-import { addressesOf, type NodeHostConfig } from "../../shared/config/index.js";
+import { addressesOf, deriveControlTiming, type NodeHostConfig } from "../../shared/config/index.js";
 import type { Env } from "../../shared/env/env.js";
 import { errorText, isOpError, OpError } from "../../shared/errors.js";
 import { createRealFiles } from "../../shared/files/real-files.js";
-import { deriveTiming } from "../detect/index.js";
 import { MASTER_SHARD } from "../loop/index.js";
 import { loadApps } from "./apps.js";
 import { startHttp } from "./http-server.js";
@@ -70,7 +69,7 @@ function hostOptions(values: NodeHostConfig, parts: HostParts): NodeHostOptions 
   const { bus, ...rest } = parts;
   const { data: dataDir, walDir, hostId, region, labels, rttMs } = values;
   const { raftAddress, apiAddress } = addressesOf(values);
-  const { reportIntervalMs, peerEvidenceMs } = deriveTiming(values.downAfter);
+  const { reportIntervalMs, peerEvidenceMs } = deriveControlTiming(values.downAfter);
   return {
     ...rest,
     raftAddress,

@@ -60,7 +60,7 @@ test("createShard is idempotent by client key, commits the bootstrap set and ope
   assert.equal(state.nextReplicaId, 4);
 });
 
-test("createShard refuses wrong places: count, twice a host, unknown, removed, without the app, another data set", () => {
+test("createShard refuses wrong places: count, twice a host, unknown, removed, no such app, other data set", () => {
   const state = fresh(5);
   applyCommand(state, { kind: "removeHost", hostId: "h5", reason: "", atMs: 0 });
   const codes = [

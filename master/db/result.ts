@@ -1,6 +1,6 @@
-/** What applying a command answers, and its bytes inside a state machine Result. Made by update.ts, read by proposers. */
+/** What applying a command answers, and its bytes in a state machine Result. Made by update.ts, read by proposers. */
 import { ByteReader, ByteWriter, MalformedError } from "../../shared/codec/bytes.js";
-import { ERROR_CODES, type ErrorCode } from "../../shared/errors.js";
+import { type ErrorCode, isErrorCode } from "../../shared/errors.js";
 
 export interface CommandResult {
   readonly code: "ok" | ErrorCode;
@@ -39,8 +39,4 @@ export function decodeResult(result: { readonly value: number; readonly data?: U
   r.end();
   if (code === "ok" || isErrorCode(code)) return { code, id, detail };
   return { code: "DL_ERR_REJECTED", id, detail: `${code}: ${detail}` };
-}
-
-function isErrorCode(code: string): code is ErrorCode {
-  return Object.hasOwn(ERROR_CODES, code);
 }

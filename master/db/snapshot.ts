@@ -6,6 +6,7 @@
  * Called by MasterDb. Integrity of the bytes on disk and wire is the engine's (block CRCs).
  */
 import { ByteReader, ByteWriter, MalformedError } from "../../shared/codec/bytes.js";
+import { hex32 } from "../../shared/codec/mix.js";
 import {
   readEvent,
   readHost,
@@ -195,9 +196,5 @@ export function stateHash(view: MasterView): string {
       b = Math.imul(b ^ byte, 0x85ebca6b) ^ (b >>> 15);
     }
   }
-  return hex(a) + hex(b);
-}
-
-function hex(value: number): string {
-  return (value >>> 0).toString(16).padStart(8, "0");
+  return hex32(a) + hex32(b);
 }

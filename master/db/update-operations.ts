@@ -17,6 +17,14 @@ const STEPS_MAX = 16;
 const NOTES_MAX = 32;
 const ENDED_MAX = 256;
 
+type NewOperation = Pick<Operation, "operationId" | "kind" | "shardId" | "reason" | "steps">;
+
+/** At its first step, tried for the first time. */
+export function newOperation(what: NewOperation, atMs: number): Operation {
+  const first = { step: 0, attempt: 1, attempts: 1, state: "open", note: "", history: [] } as const;
+  return { ...what, ...first, createdAtMs: atMs, updatedAtMs: atMs };
+}
+
 export function openOperation(state: MasterState, c: Open): CommandResult {
   const shard = state.shards.get(c.shardId);
   if (shard === undefined || shard.tombstone) return refused("DL_ERR_SHARD_NOT_FOUND", `shard ${c.shardId}`);
@@ -35,21 +43,9 @@ export function openOperation(state: MasterState, c: Open): CommandResult {
   if (fresh) state.nextReplicaId += 1;
   const settle = (t: ReplicaPlace): ReplicaPlace => (t.replicaId === NEW_REPLICA ? { ...t, replicaId: newId } : t);
   const steps = c.steps.map((s, i) => ({ ...expecting(s, i === 0 ? c : NOTHING), targets: s.targets.map(settle) }));
-  const operation: Operation = {
-    operationId: state.nextOperationId,
-    kind: c.operation,
-    shardId: c.shardId,
-    reason: clip(c.reason),
-    steps,
-    step: 0,
-    attempt: 1,
-    attempts: 1,
-    state: "open",
-    note: "",
-    createdAtMs: c.atMs,
-    updatedAtMs: c.atMs,
-    history: [],
-  };
+  const { operation: kind, shardId, reason } = c;
+  const what = { operationId: state.nextOperationId, kind, shardId, reason: clip(reason), steps };
+  const operation = newOperation(what, c.atMs);
   state.nextOperationId += 1;
   state.putShard(withDataSets({ ...shard, operationId: operation.operationId }, steps), operation);
   return ok(operation.operationId);

@@ -13,8 +13,8 @@ import type { Command, ConfirmEntry } from "./commands.js";
 import { writeSpec } from "./records.js";
 import { type CommandResult, ok, refused } from "./result.js";
 import type { MasterState } from "./state.js";
-import type { Operation, ReplicaPlace, ShardRecord, ShardSpec } from "./types.js";
-import { closed } from "./update-operations.js";
+import type { ReplicaPlace, ShardRecord, ShardSpec } from "./types.js";
+import { closed, newOperation } from "./update-operations.js";
 
 type CreateShard = Extract<Command, { readonly kind: "createShard" }>;
 type TombstoneShard = Extract<Command, { readonly kind: "tombstoneShard" }>;
@@ -35,21 +35,8 @@ export function createShard(state: MasterState, c: CreateShard): CommandResult {
   state.nextReplicaId += c.places.length;
   state.nextOperationId += 1;
   const bootstrap: ReplicaPlace[] = c.places.map((p, i) => ({ ...p, replicaId: first + i }));
-  const operation: Operation = {
-    operationId,
-    kind: "create",
-    shardId,
-    reason: "new shard",
-    steps: [{ kind: "create", targets: bootstrap, expectedLineage: 0, expectedCci: 0 }],
-    step: 0,
-    attempt: 1,
-    attempts: 1,
-    state: "open",
-    note: "",
-    createdAtMs: c.atMs,
-    updatedAtMs: c.atMs,
-    history: [],
-  };
+  const steps = [{ kind: "create", targets: bootstrap, expectedLineage: 0, expectedCci: 0 }] as const;
+  const operation = newOperation({ operationId, kind: "create", shardId, reason: "new shard", steps }, c.atMs);
   const shard: ShardRecord = {
     shardId,
     clientKey: c.clientKey,

@@ -10,6 +10,7 @@ import { MalformedError } from "../../shared/codec/bytes.js";
 import { LIMITS } from "../../shared/limits.js";
 import { clip, isReplicaId } from "./check.js";
 import { type Command, CommandVersionError, decodeCommand } from "./commands.js";
+import { before, eventOf } from "./events.js";
 import { type CommandResult, ok, refused } from "./result.js";
 import type { MasterState } from "./state.js";
 import { registerHost, updateHostRecord } from "./update-hosts.js";
@@ -31,6 +32,14 @@ export function applyBytes(state: MasterState, bytes: Uint8Array): CommandResult
 
 export function applyCommand(state: MasterState, command: Command): CommandResult {
   state.revision += 1;
+  const was = before(state, command);
+  const result = dispatch(state, command);
+  const event = result.code === "ok" ? eventOf(command, result, was) : undefined;
+  if (event !== undefined) appendEvent(state, { kind: "appendEvent", ...event });
+  return result;
+}
+
+function dispatch(state: MasterState, command: Command): CommandResult {
   if (command.kind === "initDeployment") return initDeployment(state, command.deploymentId);
   if (state.deploymentId === 0) return refused("DL_ERR_REJECTED", "the deployment is not initialised");
   switch (command.kind) {
@@ -88,17 +97,7 @@ function initDeployment(state: MasterState, deploymentId: number): CommandResult
 function removeHost(state: MasterState, c: Extract<Command, { readonly kind: "removeHost" }>): CommandResult {
   const host = state.hosts.get(c.hostId);
   if (host?.removed === true) return ok();
-  const result = updateHostRecord(state, c.hostId, { removed: true, admitted: false });
-  if (result.code !== "ok") return result;
-  const event = {
-    severity: "warning",
-    event: "host.removed",
-    subject: c.hostId,
-    text: c.reason,
-    atMs: c.atMs,
-  } as const;
-  appendEvent(state, { kind: "appendEvent", ...event });
-  return result;
+  return updateHostRecord(state, c.hostId, { removed: true, admitted: false });
 }
 
 function appendEvent(state: MasterState, c: Extract<Command, { readonly kind: "appendEvent" }>): CommandResult {

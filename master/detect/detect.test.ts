@@ -82,7 +82,9 @@ test("times keep their order at every setting, and impossible ones are named", (
     [long.reportIntervalMs, long.suspectMs, long.disconnectedMs, long.warmUpMs],
     [3_000, 10_000, 30_000, 30_000],
   );
+  assert.deepEqual([deriveTiming(2_000).warmUpMs, deriveTiming(2_000).zombieHoldMs], [3_000, 5_000], "floors");
   assert.equal(timingProblems({ ...T, suspectMs: 100 }).length, 1);
+  assert.equal(timingProblems({ ...T, warmUpCapMs: 100 }).length, 1);
 });
 
 test("D2: Up → Suspect → Disconnected by age; Down only with a second witness", () => {

@@ -2,7 +2,7 @@
 export { FailureDetector } from "./detector.js";
 export type { ReportVerdict } from "./host.js";
 export { type LeaderClaim, ObservationImage, type ObservationView, type ReplicaObservation } from "./observe.js";
-export { type DetectTiming, DOWN_DEFAULT_MS, deriveTiming, timingProblems } from "./timing.js";
+export { type DetectTiming, deriveTiming, timingProblems } from "./timing.js";
 export {
   type DetectorView,
   type HostState,

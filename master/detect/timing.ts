@@ -1,24 +1,20 @@
 /**
  * All times of detection and repair, derived from one number: how long a host may be silent before its replicas are
- * replaced. The ratios keep the order report < Suspect < Disconnected < Down at every setting; misconfigured single
- * intervals are how other masters came to see everyone as dead.
+ * replaced. Those that hosts know too come from shared/config (report interval, Suspect (D2), Disconnected, Down, peer
+ * evidence, warm-up (D5), zombie hold (D14)); the rest, only the master's, is added here. Used by master/loop.
  */
-export interface DetectTiming {
-  /** Hosts report each so often (±10 %). */
-  readonly reportIntervalMs: number;
-  /** Silent longer: no new replicas there (D2). */
-  readonly suspectMs: number;
-  /** Silent longer: counts as silent in a large outage; operations that need it wait. */
-  readonly disconnectedMs: number;
-  /** Silent longer, and missed by leaders too: Down, its replicas are replaced. */
-  readonly downMs: number;
-  /** How long a leader must have missed a host to be a witness of its death. */
-  readonly peerEvidenceMs: number;
-  /** A new leader plans nothing before (D5), and waits for reports no longer than the cap (D6). */
-  readonly warmUpMs: number;
+import {
+  type ControlTiming,
+  controlTimingProblems,
+  DOWN_AFTER_DEFAULT_MS,
+  DOWN_AFTER_MAX_MS,
+  DOWN_AFTER_MIN_MS,
+  deriveControlTiming,
+} from "../../shared/config/timing.js";
+
+export interface DetectTiming extends ControlTiming {
+  /** A new leader waits for reports no longer (D6). */
   readonly warmUpCapMs: number;
-  /** Between stopping a replica that is no member and removing its data (D14). */
-  readonly zombieHoldMs: number;
   /** An event-loop gap above this is taken out of the clock (D1). Tick at least twice as often. */
   readonly loopLagMs: number;
   /** A message to ourselves through the bus must return within this (D1). */
@@ -35,21 +31,11 @@ export interface DetectTiming {
   readonly flapWindowMs: number;
 }
 
-export const DOWN_DEFAULT_MS = 300_000;
-const DOWN_MIN_MS = 2_000;
-const DOWN_MAX_MS = 86_400_000;
-
-/** At 300 s: report 3 s, Suspect 10 s, Disconnected 30 s, warm-up 30 s. At 5 s: 0.5, 1.5, 3, 3. */
-export function deriveTiming(downMs: number = DOWN_DEFAULT_MS): DetectTiming {
+export function deriveTiming(downMs: number = DOWN_AFTER_DEFAULT_MS): DetectTiming {
+  const control = deriveControlTiming(downMs);
   return {
-    reportIntervalMs: clamp(downMs / 10, 200, 3_000),
-    suspectMs: Math.min(10_000, downMs * 0.3),
-    disconnectedMs: Math.min(30_000, downMs * 0.6),
-    downMs,
-    peerEvidenceMs: Math.min(60_000, downMs * 0.6),
-    warmUpMs: Math.min(30_000, downMs * 0.6),
-    warmUpCapMs: Math.min(300_000, downMs * 1.2),
-    zombieHoldMs: Math.min(60_000, downMs),
+    ...control,
+    warmUpCapMs: Math.max(2 * control.warmUpMs, Math.min(300_000, downMs * 1.2)),
     loopLagMs: 1_000,
     probeTimeoutMs: 3_000,
     linkGapMs: 1_000,
@@ -63,18 +49,11 @@ export function deriveTiming(downMs: number = DOWN_DEFAULT_MS): DetectTiming {
 
 /** What is wrong with a set of times, one line each; empty = valid. */
 export function timingProblems(t: DetectTiming): string[] {
-  const problems: string[] = [];
-  if (!(t.downMs >= DOWN_MIN_MS && t.downMs <= DOWN_MAX_MS)) {
-    problems.push(`downMs ${t.downMs}, expected ${DOWN_MIN_MS} to ${DOWN_MAX_MS}`);
+  const problems = controlTimingProblems(t);
+  if (!(t.downMs >= DOWN_AFTER_MIN_MS && t.downMs <= DOWN_AFTER_MAX_MS)) {
+    problems.push(`downMs ${t.downMs}, expected ${DOWN_AFTER_MIN_MS} to ${DOWN_AFTER_MAX_MS}`);
   }
-  if (t.suspectMs < 3 * t.reportIntervalMs) problems.push("suspectMs must be at least 3 report intervals");
-  if (t.disconnectedMs <= t.suspectMs) problems.push("disconnectedMs must be above suspectMs");
-  if (t.downMs <= t.disconnectedMs) problems.push("downMs must be above disconnectedMs");
   if (t.warmUpMs < t.suspectMs) problems.push("warmUpMs must be at least suspectMs");
   if (t.warmUpCapMs < t.warmUpMs) problems.push("warmUpCapMs must be at least warmUpMs");
   return problems;
-}
-
-function clamp(value: number, low: number, high: number): number {
-  return Math.min(high, Math.max(low, value));
 }

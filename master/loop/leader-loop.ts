@@ -10,7 +10,7 @@ import type { Env, TimerHandle } from "../../shared/env/env.js";
 import { errorText, isOpError } from "../../shared/errors.js";
 import type { HostId } from "../../shared/types/ids.js";
 import type { Command } from "../db/index.js";
-import { type FailureDetector, type ObservationImage, registeredHosts } from "../detect/index.js";
+import { type FailureDetector, type HostState, type ObservationImage, registeredHosts } from "../detect/index.js";
 import {
   leaderCoverage,
   type Plan,
@@ -44,6 +44,7 @@ export interface Fence {
 /** A cycle that is asked for before its time still waits this long, so that news are taken together. */
 const GATHER_MS = 20;
 const COMMITS_AT_ONCE = 64;
+const NEWSWORTHY: ReadonlySet<HostState> = new Set<HostState>(["Disconnected", "Down", "Wiped"]);
 
 export class LeaderLoop {
   readonly #options: LoopOptions;
@@ -56,6 +57,7 @@ export class LeaderLoop {
   #memory: PlanMemory = new Map();
   #plan: Plan | undefined;
   #registryRevision = -1;
+  readonly #hostStates = new Map<HostId, HostState>();
 
   constructor(options: LoopOptions) {
     this.#options = options;
@@ -128,7 +130,7 @@ export class LeaderLoop {
     this.#plan = plan;
     this.#memory = plan.memory;
     this.#options.dispatcher.set(plan.actions);
-    await this.#record(plan);
+    await this.#record(plan, this.#hostNews(view));
     this.#options.onCycle();
   }
 
@@ -163,6 +165,7 @@ export class LeaderLoop {
     this.#fence = undefined;
     this.#plan = undefined;
     this.#memory = new Map();
+    this.#hostStates.clear();
     this.#options.dispatcher.clear();
   }
 
@@ -199,10 +202,25 @@ export class LeaderLoop {
     }
   }
 
+  /** Hosts that were lost or came back since the last cycle of this leadership, for the event ring. */
+  #hostNews(view: PlanView): Command[] {
+    const news: Command[] = [];
+    for (const { hostId, state, reason } of view.detector.hosts.values()) {
+      const was = this.#hostStates.get(hostId);
+      this.#hostStates.set(hostId, state);
+      if (was === undefined || was === state || !(NEWSWORTHY.has(state) || NEWSWORTHY.has(was))) continue;
+      const severity = NEWSWORTHY.has(state) ? "warning" : "info";
+      const text = reason === "" ? `was ${was}` : `was ${was}: ${reason}`;
+      const event = `host.${state.toLowerCase()}`;
+      news.push({ kind: "appendEvent", severity, event, subject: hostId, text, atMs: view.wallClockMs });
+    }
+    return news;
+  }
+
   /** Proposes what the plan wants remembered. A refusal is news (someone was faster): the next cycle sees it. */
-  async #record(plan: Plan): Promise<void> {
+  async #record(plan: Plan, news: readonly Command[]): Promise<void> {
     const { store, env } = this.#options;
-    const commands: Command[] = [];
+    const commands: Command[] = [...news];
     for (const action of plan.actions) if (action.kind === "commit") commands.push(action.command);
     for (let at = 0; at < commands.length; at += COMMITS_AT_ONCE) {
       const batch = commands.slice(at, at + COMMITS_AT_ONCE);

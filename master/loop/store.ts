@@ -128,7 +128,7 @@ export class Store {
   }
 }
 
-/** A master that took another one's directory would have voted twice; one that took a NodeHost's would run its shards. */
+/** A master with the directory of another would have voted twice; with that of a NodeHost it would run its shards. */
 function refuseOthersData(host: NodeHost, replicaId: ReplicaId, directory: string): void {
   for (const log of host.getNodeHostInfo().logInfo) {
     if (log.shardId === MASTER_SHARD && log.replicaId === replicaId) continue;

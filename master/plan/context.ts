@@ -62,7 +62,7 @@ export class PlanContext {
     return host?.fresh === true && host.state !== "Wiped";
   };
 
-  /** The data set of a host that is heard, stays, and runs on the registered one; else undefined. Computed once a pass. */
+  /** The data set of a host that is heard, stays, and runs on the registered one; else undefined. Once a pass. */
   steadyDataSet(hostId: HostId): DataSetId | undefined {
     if (this.#steady.has(hostId)) return this.#steady.get(hostId);
     const record = this.view.db.hosts.get(hostId);

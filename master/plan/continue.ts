@@ -52,7 +52,8 @@ function describe(operation: Operation): string {
   const current = steps[step];
   const target = current?.targets[0];
   const where = target === undefined ? "" : ` replica ${target.replicaId} on ${target.hostId}`;
-  return `operation ${operationId} ${kind} (${reason}): step ${step + 1} of ${steps.length}, ${current?.kind ?? "?"}${where}`;
+  const doing = `step ${step + 1} of ${steps.length}, ${current?.kind ?? "?"}${where}`;
+  return `operation ${operationId} ${kind} (${reason}): ${doing}`;
 }
 
 /** Step done, as far as anybody can see. */

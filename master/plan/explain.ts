@@ -13,9 +13,10 @@ export function explainShard(view: PlanView, nowMs: number, shardId: ShardId): r
   const lines = [`${title} of app ${app}: ${status.health}, wanted ${voters} voters, ${nonVotings} non-voting`];
   if (facts !== undefined) {
     const { configChangeIndex, lineage } = facts.membership;
+    const { quorum, margin } = facts;
     const leader = facts.leader === undefined ? "none known" : `replica ${facts.leader.info.replicaId}`;
     lines.push(
-      `leader ${leader}; membership ${configChangeIndex}, lineage ${lineage}; quorum ${facts.quorum}, margin ${facts.margin}`,
+      `leader ${leader}; membership ${configChangeIndex}, lineage ${lineage}; quorum ${quorum}, margin ${margin}`,
     );
     for (const m of facts.members) {
       const words = [

@@ -69,7 +69,7 @@ interface Wish {
   readonly key: string;
 }
 
-/** Without an operation to count tries, the id changes with time: one try per `retryMs` × 8, and per start of the host. */
+/** No operation counts these tries, so the id changes with time: one per `retryMs` × 8, and per start of the host. */
 function repeated({ ctx, shard, hostId, replicaId, text, key }: Wish, action: HostAction): PlannedAction | undefined {
   const incarnation = ctx.view.image.report(hostId)?.incarnation.counter ?? 0;
   const name = `${key}.${shard.shardId}.${replicaId}.${incarnation}`;

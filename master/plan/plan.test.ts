@@ -118,7 +118,7 @@ test("D13: a host back before the promotion cancels the operation, and the learn
   quiet(world);
 });
 
-test("D13: a host back after the promotion is removed; its replica is a zombie, stopped, then cleared (V4, D14)", () => {
+test("D13, D14, V4: a host back after the promotion is removed; its zombie is stopped, then cleared", () => {
   const world = World.ready(4, [{}]);
   quiet(world);
   const shard = world.shards.get(1);

@@ -66,7 +66,7 @@ function sameList(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((item, i) => item === b[i]);
 }
 
-/** For FailureDetector.onCoverage: shards whose leader is known from a fresh report, and shards that should have one. */
+/** For FailureDetector.onCoverage: shards whose leader a fresh report names, and shards that should have one. */
 export function leaderCoverage(
   db: MasterView,
   detector: DetectorView,

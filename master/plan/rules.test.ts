@@ -90,7 +90,7 @@ test("Down counts for a shard only if its own leader misses the member (D: secon
   assert.deepEqual(opens(planned({ ...view, detector: { ...view.detector, hosts } })), []);
 });
 
-test("Wiped: replaced at once, not after a time-out; a copy under the old id on the new data set is never restarted", () => {
+test("Wiped: replaced at once, not after a time-out; the old id is never restarted on the new data set", () => {
   const world = quietWorld(4);
   const { members } = places(world);
   const i = members[0] ?? 0;

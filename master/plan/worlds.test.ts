@@ -1,4 +1,4 @@
-/** Small worlds by exhaustion and by chance: nothing unsafe is ever done (M1), everything repairable converges (V1, V2). */
+/** Small worlds by exhaustion and by chance: nothing unsafe is done (M1), everything repairable converges (V1, V2). */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -118,7 +118,7 @@ function checkFastPath(world: World): void {
   }
 }
 
-test("M1, M3, D14: whatever happens to 5 hosts and 3 masters, nothing unsafe is done; peace heals what has a quorum", () => {
+test("M1, M3, D14: whatever happens to 5 hosts and 3 masters is survived safely; peace heals what has a quorum", () => {
   const history = fc.array(fc.tuple(event, fc.integer({ min: 0, max: 12_000 })), { maxLength: 14 });
   fc.assert(
     fc.property(history, (events) => {

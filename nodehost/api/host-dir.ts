@@ -8,7 +8,7 @@ import { tryLock } from "fs-native-extensions";
 import type { Env } from "../../shared/env/env.js";
 import { OpError } from "../../shared/errors.js";
 import { type Files, readWhole } from "../../shared/files/port.js";
-import { type DataSetId, type HostId, type Incarnation, isSafeUint } from "../../shared/types/ids.js";
+import { type DataSetId, type HostId, type Incarnation, isSafeUint, isUuid } from "../../shared/types/ids.js";
 
 export interface HostIdentity {
   readonly hostId: HostId;
@@ -30,7 +30,6 @@ export interface DirectoryLock {
 }
 
 const IDENTITY = "host.json";
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 /** Takes the directory for this process. DL_ERR_DIRECTORY_LOCKED names who has it. */
 export async function lockDirectory(dataDir: string): Promise<DirectoryLock> {
@@ -81,8 +80,21 @@ export async function openIdentity(files: Files, dataDir: string, wish: Identity
   return { hostId: next.hostId, deploymentId: next.deploymentId, dataSetId: next.dataSetId, incarnation };
 }
 
-/** Replaces a small file whole: either the old or the new one is there after a crash. */
+/** Replaces a small file whole: either the old or the new one is there after a crash. DL_ERR_DISK_FULL. */
 export async function writeDurably(files: Files, directory: string, name: string, bytes: Uint8Array): Promise<void> {
+  try {
+    await replaceFile(files, directory, name, bytes);
+  } catch (error) {
+    if (!isFull(error)) throw error;
+    throw new OpError("DL_ERR_DISK_FULL", path.join(directory, name), { cause: error });
+  }
+}
+
+function isFull(error: unknown): boolean {
+  return error instanceof Error && "code" in error && (error.code === "ENOSPC" || error.code === "EDQUOT");
+}
+
+async function replaceFile(files: Files, directory: string, name: string, bytes: Uint8Array): Promise<void> {
   const temporary = path.join(directory, `${name}.new`);
   await files.remove(temporary);
   const handle = await files.open(temporary, { create: true });
@@ -97,7 +109,7 @@ export async function writeDurably(files: Files, directory: string, name: string
 }
 
 export function isHostId(text: string): boolean {
-  return UUID.test(text);
+  return isUuid(text);
 }
 
 function checkIdentity(parsed: unknown, file: string): IdentityFile {

@@ -1,4 +1,4 @@
-/** Leadership as streams: each subscriber sees the current state first, then changes; only the latest per shard waits. */
+/** Leadership as streams: a subscriber sees the current state first, then changes; only the latest per shard waits. */
 import type { ShardId } from "../../shared/types/ids.js";
 import type { LeaderUpdate } from "../engine/index.js";
 

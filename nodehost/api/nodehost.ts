@@ -1,3 +1,9 @@
+/**
+ * NodeHost: one process's replicas and everything asked of them. The public class of the library; it keeps no state of
+ * shards itself but hands each call to the engine, the log or the services. `open` makes it of compose.ts's parts.
+ *
+ * Invariants: what `open` began is undone when it fails; `close` runs once and answers what is still open.
+ */
 import { OpError } from "../../shared/errors.js";
 import type { ClusterInfo, LogInfo } from "../../shared/types/control.js";
 import type { HostId, ReplicaId, ShardId, Target } from "../../shared/types/ids.js";
@@ -80,7 +86,7 @@ export class NodeHost implements AsyncDisposable {
 
   /**
    * Starts a replica with an in-memory machine, in one of three forms: all initial members and join = false; no members
-   * and join = true (added later); no members and join = false (restart). Resolves when the newest snapshot is restored.
+   * and join = true (added later); no members and join = false (restart). Resolves when its snapshot is restored.
    * DL_ERR_SHARD_ALREADY_EXISTS, _SHARD_NOT_BOOTSTRAPPED, _BOOTSTRAP_MISMATCH, _REPLICA_REMOVED, _LOGDB_CORRUPT.
    */
   startReplica(
@@ -154,7 +160,7 @@ export class NodeHost implements AsyncDisposable {
     return noOpSession(shardId);
   }
 
-  /** Proposes one command. The returned state settles once: completed, rejected, dropped, timeout, terminated, aborted. */
+  /** Proposes one command. Its state settles once: completed, rejected, dropped, timeout, terminated, aborted. */
   propose(session: Session, command: Uint8Array, options?: CallOptions): RequestState {
     return this.#calls.propose(session, command, options);
   }

@@ -1,5 +1,6 @@
 /** Options of NodeHost.open, checked field by field. */
 import type { Bus } from "../../shared/bus/port.js";
+import { parseHostPort } from "../../shared/codec/host-port.js";
 import type { Env, Logger } from "../../shared/env/env.js";
 import { OpError } from "../../shared/errors.js";
 import type { Files } from "../../shared/files/port.js";
@@ -112,8 +113,7 @@ export function checkTarget(target: Target): void {
 }
 
 function isAddress(address: string): boolean {
-  const match = /^(\[[0-9a-fA-F:.]+\]|[^:[\]\s]+):(\d{1,5})$/.exec(address);
-  return match !== null && Number(match[2]) <= 65_535;
+  return parseHostPort(address) !== undefined;
 }
 
 export function timeoutOf(options: CallOptions | undefined): number {

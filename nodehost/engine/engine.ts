@@ -13,6 +13,7 @@ import { MessageType } from "../../shared/types/message.js";
 import { MachineFailure } from "../rsm/index.js";
 import type { Hello, SnapshotHeader } from "../transport/port.js";
 import { guardListeners } from "./listeners.js";
+import { LogPressure } from "./log-pressure.js";
 import type { EngineOptions, ReplicaPorts } from "./ports.js";
 import type { Replica } from "./replica.js";
 import { type RequestState, timeoutError } from "./requests.js";
@@ -40,6 +41,7 @@ export class Engine {
   readonly #wal: WalQueue;
   readonly #ports: ReplicaPorts;
   readonly #context: TurnContext;
+  readonly #pressure: LogPressure;
   #ready: Replica[] = [];
   #turn: TimerHandle | undefined;
   #ticker: TimerHandle | undefined;
@@ -68,6 +70,7 @@ export class Engine {
       send: (target, message) => transport.send(target, message),
       snapshotJob: (job) => this.#runSnapshotJob(job),
     };
+    this.#pressure = new LogPressure(logDb, env.logger, (shardId) => this.#replicas.get(shardId));
     this.#context = {
       now: env.now,
       wal: this.#wal,
@@ -301,6 +304,7 @@ export class Engine {
   #tick(): void {
     const nowMs = this.#options.env.now();
     this.#wal.retry();
+    this.#pressure.check(nowMs);
     for (const request of this.#watched) {
       if (request.deadlineMs <= nowMs) request.fail("timeout", timeoutError(request.kind, request.shardId));
     }

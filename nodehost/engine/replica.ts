@@ -302,6 +302,7 @@ export class Replica implements RsmSink {
   #persist(update: RaftUpdate): void {
     const { hardState, blocks, snapshot } = update;
     const parts = { shardId: this.shardId, replicaId: this.replicaId, hardState, blocks };
+    if (snapshot !== undefined) this.snapshotter.installing(snapshot.meta);
     this.#ports.wal.add(snapshot === undefined ? parts : { ...parts, snapshot }, () => {
       if (!this.#talking) return;
       try {

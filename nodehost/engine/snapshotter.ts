@@ -8,6 +8,7 @@ import { LIMITS } from "../../shared/limits.js";
 import type { Index, ReplicaId } from "../../shared/types/ids.js";
 import { targetOf } from "../../shared/types/membership.js";
 import type { SnapshotMeta } from "../../shared/types/message.js";
+import type { LogUpdate } from "../logdb/port.js";
 import type { SnapshotRequest } from "../raft/types.js";
 import type { ReplicaPorts } from "./ports.js";
 import type { Replica } from "./replica.js";
@@ -23,6 +24,8 @@ export class Snapshotter {
   readonly #cancel = new AbortController();
   readonly #sending = new Set<ReplicaId>();
   #newest: SnapshotMeta | undefined;
+  /** Of the newest snapshot that replaced the log, also while it is not restored yet. */
+  #installedIndex: Index = 0;
   #saving = false;
   #nextAt: Index;
 
@@ -67,6 +70,24 @@ export class Snapshotter {
     });
   }
 
+  /** Makes this replica's log as short as it may be, whatever the configured overhead: the disk needs the room. */
+  async relieve(): Promise<void> {
+    try {
+      await this.request({ compactionOverhead: 0 });
+    } catch (error) {
+      const meta = this.#newest;
+      if (!isOpError(error) || error.code !== "DL_ERR_NO_SNAPSHOT" || meta === undefined) throw error;
+      // Nothing was applied since the newest snapshot: what it covers can go.
+      await this.#record({ compactTo: meta.index });
+      if (this.#replica.working) this.#replica.raft.snapshotCreated(meta, meta.index);
+    }
+  }
+
+  /** A snapshot from the leader replaces the log from the next append on. */
+  installing(meta: SnapshotMeta): void {
+    this.#installedIndex = Math.max(this.#installedIndex, meta.index);
+  }
+
   /** A snapshot from the leader is in force. */
   installed(meta: SnapshotMeta): void {
     this.#newest = meta;
@@ -108,19 +129,27 @@ export class Snapshotter {
     const meta = await rsm.saveSnapshot(this.#cancel.signal);
     // Stopped meanwhile: a record now could reach the log after the replica's next start, or after its removal.
     if (!this.#replica.working) throw new OpError("DL_ERR_SHARD_CLOSED", `shard ${shardId}`);
+    // The log begins after a newer one meanwhile: it has no place for this record.
+    if (meta.index <= this.#installedIndex) throw new OpError("DL_ERR_NO_SNAPSHOT", "the leader sent a newer one");
     const compactTo = Math.max(0, meta.index - (options.compactionOverhead ?? config.compactionOverhead));
-    await new Promise<void>((resolve, reject) => {
-      const record = { shardId, replicaId, snapshot: { meta, reset: false }, compactTo };
-      this.#ports.wal.add(record, resolve, { failed: reject });
-      this.#ports.ready(this.#replica);
-    });
-    if (this.#replica.working && meta.index > (this.#newest?.index ?? 0)) {
+    await this.#record({ snapshot: { meta, reset: false }, compactTo });
+    const newestIndex = Math.max(this.#newest?.index ?? 0, this.#installedIndex);
+    if (this.#replica.working && meta.index > newestIndex) {
       this.#newest = meta;
       this.#replica.raft.snapshotCreated(meta, compactTo);
       this.#ports.listeners.snapshotCreated?.(shardId, replicaId, meta.index);
       this.#prune(meta);
     }
     return meta.index;
+  }
+
+  /** Resolves when the change is durable. */
+  #record(change: Pick<LogUpdate, "snapshot" | "compactTo">): Promise<void> {
+    const { shardId, replicaId } = this.#replica;
+    return new Promise((resolve, reject) => {
+      this.#ports.wal.add({ shardId, replicaId, ...change }, resolve, { failed: reject });
+      this.#ports.ready(this.#replica);
+    });
   }
 
   #prune(meta: SnapshotMeta): void {

@@ -36,6 +36,9 @@ export function mergeUpdates(earlier: LogUpdate, next: LogUpdate): LogUpdate | u
   const { snapshot } = next;
   // A record resets before it appends: entries of `earlier` that the later snapshot only covers would be cut off.
   if (snapshot?.reset === false && earlier.snapshot?.reset === true) return undefined;
+  const from = next.blocks?.[0]?.first ?? Number.POSITIVE_INFINITY;
+  // Never asked for by Raft (a snapshot is of committed entries), and so not worth a rule of its own.
+  if (earlier.snapshot !== undefined && from <= earlier.snapshot.meta.index) return undefined;
   const merged: { -readonly [K in keyof LogUpdate]: LogUpdate[K] } = { ...earlier };
   if (next.bootstrap !== undefined) merged.bootstrap = next.bootstrap;
   if (next.hardState !== undefined) merged.hardState = next.hardState;
@@ -48,7 +51,6 @@ export function mergeUpdates(earlier: LogUpdate, next: LogUpdate): LogUpdate | u
   }
   if (next.compactTo !== undefined) merged.compactTo = Math.max(next.compactTo, merged.compactTo ?? 0);
   if (next.blocks !== undefined && next.blocks.length > 0) {
-    const from = next.blocks[0]?.first ?? 0;
     const kept = (merged.blocks ?? [])
       .filter((b) => b.first < from)
       .map((b) => (b.last < from ? b : b.clip(b.first, from - 1)));

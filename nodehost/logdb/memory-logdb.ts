@@ -56,7 +56,7 @@ export interface MemoryLogDbOptions {
   readonly env?: Env;
   /** Called once when a fault was "broken", or "stuck" for longer than the deadline. */
   readonly onFatal?: (error: FatalStorageError) => void;
-  /** Asked before each append: "full" refuses it with DL_ERR_DISK_FULL, "broken" is fail-stop, "stuck" never settles. */
+  /** Asked before each append: "full" refuses it (DL_ERR_DISK_FULL), "broken" is fail-stop, "stuck" never settles. */
   readonly fault?: () => "full" | "broken" | "stuck" | undefined;
 }
 
@@ -147,6 +147,11 @@ class MemoryLogDb implements LogDb {
   appendAgeMs(): number {
     const head = this.#waiting[0];
     return head === undefined || this.#options.env === undefined ? 0 : this.#options.env.now() - head.sinceMs;
+  }
+
+  /** Memory holds no disk. */
+  pinning(): readonly ReplicaKey[] {
+    return [];
   }
 
   metrics(): LogDbMetrics {

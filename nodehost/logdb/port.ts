@@ -107,6 +107,8 @@ export interface LogDb {
   /** Time the append in flight has been waiting, 0 if none. */
   appendAgeMs(): number;
   metrics(): LogDbMetrics;
+  /** Replicas whose oldest entries keep disk from being used again: compact these when room is needed. */
+  pinning(): readonly ReplicaKey[];
   /** Waits for the append in flight, seals, releases files. Idempotent. */
   close(): Promise<void>;
 }

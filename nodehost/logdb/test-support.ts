@@ -6,21 +6,15 @@ import * as zlib from "node:zlib";
 import { BlockBuilder, type EntryBlock, EntryType, entriesOf, sealBlock } from "../../shared/codec/block.js";
 import { encodeMembership } from "../../shared/codec/membership.js";
 import { type Env, noMetrics, silentLogger } from "../../shared/env/env.js";
+import { seededRandom } from "../../shared/env/testing/seeded-random.js";
 import type { Index, Term } from "../../shared/types/ids.js";
 import { emptyMembership } from "../../shared/types/membership.js";
 import type { HardState, SnapshotMeta } from "../../shared/types/message.js";
 import type { BootstrapRecord, LogDb, LogUpdate, ReplicaKey } from "./port.js";
 
-/** Numbers in [0, 1) that depend on the seed only (mulberry32). */
+/** Numbers in [0, 1) that depend on the seed only. */
 export function generator(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
+  return seededRandom(seed).next;
 }
 
 /** Time moves only by `advance`, which runs the timers that are due. */

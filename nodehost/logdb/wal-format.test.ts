@@ -1,4 +1,4 @@
-/** Golden bytes of one frame, and what must never parse: another life of the file, another place, cut or changed bytes. */
+/** Golden bytes of one frame, and what must never parse: another life or place in the file, cut or changed bytes. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { crc32 } from "../../shared/codec/crc32.js";

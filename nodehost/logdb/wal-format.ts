@@ -6,6 +6,7 @@
  * table of contents again, in blocks of its own). A header is bound by its checksum's seed and its own fields to data
  * set, segment, generation and block: bytes of another life of the same file, or at a wrong place, never parse.
  */
+import { getU64, setU64 } from "../../shared/codec/bytes.js";
 import type { Crc32 } from "../../shared/codec/crc32.js";
 import type { DataSetId } from "../../shared/types/ids.js";
 import type { ReplicaKey } from "./port.js";
@@ -15,7 +16,6 @@ export const WAL_FORMAT_VERSION = 1;
 export const FRAME_HEADER_BYTES = 64;
 export const TOC_ENTRY_BYTES = 32;
 const MAGIC = 0x4657_4c44; // "DLWF" in the order of the bytes
-const TWO_32 = 4294967296;
 
 export const FrameKind = { Data: 1, Checkpoint: 2, Seal: 3 } as const;
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
@@ -290,14 +290,4 @@ export class FrameParser {
 
 export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-function setU64(view: DataView, at: number, value: number): void {
-  view.setUint32(at, value >>> 0, true);
-  view.setUint32(at + 4, Math.floor(value / TWO_32), true);
-}
-
-/** Only read under a checksum, so that it is what was written: a safe integer. */
-function getU64(view: DataView, at: number): number {
-  return view.getUint32(at + 4, true) * TWO_32 + view.getUint32(at, true);
 }

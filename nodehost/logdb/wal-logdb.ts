@@ -26,8 +26,6 @@ export interface WalMetrics extends LogDbMetrics {
 
 export interface WalLogDb extends LogDb {
   metrics(): WalMetrics;
-  /** Replicas whose entries keep the oldest segment from being used again: snapshot and compact these first. */
-  pinning(): readonly ReplicaKey[];
 }
 
 /** What wal-open.ts hands over. */

@@ -45,5 +45,6 @@ function details(m: Message): string {
 export function describeStatus(s: RaftStatus): string {
   const log = `log ${s.first}…${s.last} durable ${s.durable} commit ${s.commit} applied ${s.applied}`;
   const peers = s.peers.map((p) => `${p.replicaId}:${p.state} ${p.match}/${p.next}`).join(" ");
-  return `${s.replicaId} ${s.role} t${s.term} vote ${s.vote} leader ${s.leaderId} ${log}${peers === "" ? "" : ` | ${peers}`}`;
+  const tail = peers === "" ? "" : ` | ${peers}`;
+  return `${s.replicaId} ${s.role} t${s.term} vote ${s.vote} leader ${s.leaderId} ${log}${tail}`;
 }

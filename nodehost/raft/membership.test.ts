@@ -101,7 +101,7 @@ test("P12: no change before the leader has committed in its own term", () => {
   assert.ok(second.membership.voters.has(4));
 });
 
-test("P14: a leader that removes itself commits by the old members, stops leading at apply, and others take over", () => {
+test("P14: a leader that removes itself commits by the old members, stops leading at apply; others take over", () => {
   const net = new Net(three);
   const leader = net.elect(1);
   leader.slowApply = true;

@@ -100,7 +100,7 @@ test("a deposed leader answers no read, and reports those that waited", () => {
   assert.equal(leader.dropped.at(-1)?.reason, "noLeader");
 });
 
-test("P05: followers and non-voting members answer from their own state, at an index they may not have applied yet", () => {
+test("P05: followers and non-voting members answer from their own state, at an index perhaps not yet applied", () => {
   const net = new Net(three);
   net.elect(1);
   net.add(4, membershipOf([]));

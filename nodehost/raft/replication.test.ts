@@ -184,7 +184,7 @@ test("P10: a late answer of the disk does not count for entries that replaced th
   assert.deepEqual(accepted(net, 1), [6]);
 });
 
-test("P27, P28: conflicts remove uncommitted entries only; a conflict at a committed one is refused and counted", () => {
+test("P27, P28: conflicts remove uncommitted entries only; one at a committed entry is refused and counted", () => {
   const net = new Net(three);
   const node = net.node(1);
   net.deliver(replicate(1, 2, [3, 1], { blocks: [entry(4, 2), entry(5, 2)], commit: 4 }));

@@ -217,7 +217,7 @@ function onRejected(s: RaftState, peer: Progress, m: ReplicateRespMessage): void
   s.replicateDue = true;
 }
 
-/** Largest index ≤ `index` whose term here is ≤ `term`: the logs cannot agree above it (a whole term per round trip). */
+/** Largest index ≤ `index` whose term here is ≤ `term`: the logs cannot agree above it (a term per round trip). */
 export function commonIndex(s: RaftState, index: Index, term: Term): Index {
   const inMemory = s.log.findTermAtMost(index, term);
   if (inMemory !== undefined) return inMemory;

@@ -34,7 +34,7 @@ export function setLeader(s: RaftState, leaderId: ReplicaId): void {
   abandonForwardedReads(s);
 }
 
-/** Follower of `leaderId` (0 = unknown) in `term`. A follower keeps its election deadline (a vote may yet be refused). */
+/** Follower of `leaderId` (0 = unknown) in `term`. A follower keeps its election deadline: a vote may be refused. */
 export function becomeFollower(s: RaftState, term: Term, leaderId: ReplicaId): void {
   if (s.role === "leader") leaveLeadership(s);
   if (s.role !== "follower") armElection(s);

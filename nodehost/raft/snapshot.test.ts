@@ -88,7 +88,7 @@ test("a snapshot of an entry that the log holds only commits it", () => {
   assert.equal(node.raft.status().first, 1);
 });
 
-test("an installed snapshot is acknowledged and restored only when its record is durable; nobody campaigns before (P13)", () => {
+test("P13: a snapshot is acknowledged and restored only when its record is durable; nobody campaigns before", () => {
   const net = filled(10);
   const meta = net.snapshot(1);
   const node = net.node(3);

@@ -2,6 +2,7 @@
 import { assert } from "../../shared/assert.js";
 import { BlockBuilder, type EntryBlock, EntryType, sealBlock } from "../../shared/codec/block.js";
 import { encodeConfigChange } from "../../shared/codec/membership.js";
+import { seededRandom } from "../../shared/env/testing/seeded-random.js";
 import type { Index, ReplicaId, Term } from "../../shared/types/ids.js";
 import { type ConfigChange, emptyMembership, type Membership } from "../../shared/types/membership.js";
 import type { HardState, SnapshotMeta } from "../../shared/types/message.js";
@@ -97,11 +98,5 @@ export class Disk implements LogReader {
 }
 
 export function randomOf(seed: number): () => number {
-  let a = seed >>> 0;
-  return () => {
-    a = (a + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(a ^ (a >>> 15), 1 | a);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
+  return seededRandom(seed).next;
 }

@@ -66,7 +66,8 @@ function addRefusal(m: Membership, change: ConfigChange): string | undefined {
   const { kind, replicaId, target } = change;
   if (m.removed.has(replicaId)) return `replica ${replicaId} was removed; its id cannot be used again`;
   const role = roleOf(m, replicaId);
-  if (role === "nonVoting" && kind === "addVoter") return undefined; // promotion: target stays, the given one is ignored
+  // Promotion: the target stays, the given one is ignored.
+  if (role === "nonVoting" && kind === "addVoter") return undefined;
   if (role !== undefined) return `replica ${replicaId} is a ${role} member already`;
   const wanted = normalizedTarget(target);
   if (wanted === "") return `replica ${replicaId} has no target`;

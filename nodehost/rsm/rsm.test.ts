@@ -203,7 +203,7 @@ for (const kind of ["memory", "concurrent"] as const) {
     assert.equal(b.rsm.applied, 0);
   });
 
-  test(`${kind}: close aborts a save, waits for it, closes the machine once; nothing is applied afterwards`, async () => {
+  test(`${kind}: close aborts a save, waits for it, closes the machine once; nothing is applied after it`, async () => {
     const { rsm, machine, sink } = make();
     rsm.enqueue(commands(1, 3));
     await drain(rsm);

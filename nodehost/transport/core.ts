@@ -117,6 +117,18 @@ export class TransportCore {
     return isAddress(target) ? target : this.#book.resolve(target);
   }
 
+  /** Where a snapshot for `target` goes, when `sending` others are on their way. Throws OpError when it cannot go. */
+  snapshotAddress(target: Target, sending: number): string {
+    if (!this.started) throw new OpError("DL_ERR_CLOSED", "the transport is not running");
+    const { snapshotStreamsOutMax } = this.limits;
+    if (sending >= snapshotStreamsOutMax) {
+      throw new OpError("DL_ERR_SYSTEM_BUSY", `this host already sends ${snapshotStreamsOutMax} snapshots`);
+    }
+    const address = this.resolve(target);
+    if (address === undefined) throw new OpError("DL_ERR_UNREACHABLE", `no address is known for ${target}`);
+    return address;
+  }
+
   /** Tells the handler later, never within `send` or `flush`. */
   unreachable(target: Target): void {
     this.env.timers.soon(() => {

@@ -7,13 +7,12 @@
  * `beginFrame`/`sealFrame` write one in place; `FrameReader` cuts a byte stream into checked frames. Its memory is
  * bounded by what really arrived and by `maxBytes`, never by what a length field claims.
  */
-import { type ByteWriter, MalformedError } from "../../shared/codec/bytes.js";
+import { type ByteWriter, getU64, MalformedError } from "../../shared/codec/bytes.js";
 import type { Crc32 } from "../../shared/codec/crc32.js";
 
 export const FRAME_HEADER_BYTES = 20;
 /** Version of frames and of all bodies but Hello, Accept and Refuse, which never change in what they already hold. */
 export const WIRE_VERSION = 1;
-const TWO_32 = 4294967296;
 /** A tail shorter than this is copied, so that it does not keep a whole socket chunk. */
 const TAIL_COPY_BYTES = 8192;
 
@@ -44,8 +43,7 @@ export function beginFrame(w: ByteWriter, kind: FrameKind): number {
 export function sealFrame(w: ByteWriter, range: FrameRange, durableSequence: number, crc: Crc32): void {
   const { start, end } = range;
   w.patchU32(start, end - start);
-  w.patchU32(start + 12, durableSequence >>> 0);
-  w.patchU32(start + 16, Math.floor(durableSequence / TWO_32));
+  w.patchU64(start + 12, durableSequence);
   w.patchU32(start + 4, crc(w.view().subarray(start + 8, end)));
 }
 
@@ -141,9 +139,7 @@ export class FrameReader {
     if (kind > FrameKind.Refuse && view.getUint8(9) !== WIRE_VERSION) {
       throw new MalformedError(`frame version ${view.getUint8(9)}, expected ${WIRE_VERSION}`);
     }
-    const high = view.getUint32(16, true);
-    if (high > 0x1fffff) throw new MalformedError("durable sequence above 2^53 - 1");
-    return this.#sink.onFrame(kind, frame, high * TWO_32 + view.getUint32(12, true));
+    return this.#sink.onFrame(kind, frame, getU64(view, 12));
   }
 }
 

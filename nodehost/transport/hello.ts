@@ -10,8 +10,8 @@
  */
 import { type ByteReader, ByteWriter, MalformedError } from "../../shared/codec/bytes.js";
 import type { Crc32 } from "../../shared/codec/crc32.js";
-import { ERROR_CODES, type ErrorCode, errorText, isOpError, OpError } from "../../shared/errors.js";
-import type { Target } from "../../shared/types/ids.js";
+import { errorText, isErrorCode, isOpError, OpError } from "../../shared/errors.js";
+import { isUuid, type Target } from "../../shared/types/ids.js";
 import { isAddress, parseAddress } from "./address.js";
 import { beginFrame, FrameKind, sealFrame, WIRE_VERSION } from "./frame.js";
 import type { Hello } from "./port.js";
@@ -21,7 +21,6 @@ export const HELLO_MAGIC = 0x4c4d5244;
 /** Frames of the handshake are refused above this. */
 export const HANDSHAKE_BYTES_MAX = 2048;
 const DETAIL_CHARS_MAX = 300;
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const NONCE = /^[0-9a-f]{16}$/;
 
 /** What a connection is for; fixed in its Hello. */
@@ -40,8 +39,8 @@ export type LocalHello = Omit<Hello, "raftAddress" | "wireVersionMin" | "wireVer
 /** Throws DL_ERR_INVALID_ARGUMENT when an identity does not have its form. */
 export function completeHello(local: LocalHello, raftAddress: string): Hello {
   const { deploymentId, hostId, dataSetId, incarnation, recoveredWalSequence } = local;
-  if (!UUID.test(hostId)) throw new OpError("DL_ERR_INVALID_ARGUMENT", `hostId ${hostId}, expected a UUID`);
-  if (!UUID.test(dataSetId)) throw new OpError("DL_ERR_INVALID_ARGUMENT", `dataSetId ${dataSetId}, expected a UUID`);
+  if (!isUuid(hostId)) throw new OpError("DL_ERR_INVALID_ARGUMENT", `hostId ${hostId}, expected a UUID`);
+  if (!isUuid(dataSetId)) throw new OpError("DL_ERR_INVALID_ARGUMENT", `dataSetId ${dataSetId}, expected a UUID`);
   if (!NONCE.test(incarnation.nonce)) {
     throw new OpError("DL_ERR_INVALID_ARGUMENT", `nonce ${incarnation.nonce}, expected 16 hexadecimal digits`);
   }
@@ -138,10 +137,6 @@ export function readError(r: ByteReader): OpError {
   const detail = r.text();
   if (isErrorCode(code)) return new OpError(code, `the peer answered: ${detail}`);
   return new OpError("DL_ERR_REJECTED", `the peer answered ${code.slice(0, 64)}: ${detail}`);
-}
-
-function isErrorCode(text: string): text is ErrorCode {
-  return Object.hasOwn(ERROR_CODES, text);
 }
 
 /** Whatever was thrown, as an answer to a peer. */

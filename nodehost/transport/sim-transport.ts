@@ -99,12 +99,7 @@ export class SimTransport implements Transport, SimStation {
     signal?: AbortSignal,
   ): Promise<void> {
     const { core } = this;
-    if (!core.started) throw new OpError("DL_ERR_CLOSED", "the transport is not running");
-    if (this.#senders.size >= core.limits.snapshotStreamsOutMax) {
-      throw new OpError("DL_ERR_SYSTEM_BUSY", `this host already sends ${core.limits.snapshotStreamsOutMax} snapshots`);
-    }
-    const address = core.resolve(target);
-    if (address === undefined) throw new OpError("DL_ERR_UNREACHABLE", `no address is known for ${target}`);
+    const address = core.snapshotAddress(target, this.#senders.size);
     const sender = new SnapshotSender({ env: core.env, limits: core.limits, header, chunks, signal });
     this.#senders.add(sender);
     core.env.timers.after(2 * this.#network.delayMs(), () => this.#connectStream(sender, target, address));

@@ -5,7 +5,8 @@
 import { BlockBuilder, type EntryBlock, EntryType, sealBlock } from "../../shared/codec/block.js";
 import { crc32 } from "../../shared/codec/crc32.js";
 import { type Env, noMetrics, silentLogger, type TimerHandle, type Timers } from "../../shared/env/env.js";
-import type { OpError } from "../../shared/errors.js";
+import { seededRandom } from "../../shared/env/testing/seeded-random.js";
+import { isOpError, type OpError } from "../../shared/errors.js";
 import type { Target } from "../../shared/types/ids.js";
 import type { Membership } from "../../shared/types/membership.js";
 import { type Message, MessageType, type SnapshotMeta } from "../../shared/types/message.js";
@@ -233,28 +234,18 @@ export class AutoClock implements Timers {
   }
 }
 
-/** An Env on virtual time with a seeded random source (mulberry32). */
+/** For assert.rejects. */
+export function codeIs(code: string): (error: unknown) => boolean {
+  return (error) => isOpError(error) && error.code === code;
+}
+
+/** An Env on virtual time with a seeded random source. */
 export function virtualEnv(seed: number, timers: Timers & { now(): number } = new AutoClock()): Env {
-  let state = seed >>> 0;
-  const next = (): number => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-  const int = (bound: number): number => Math.floor(next() * bound);
-  const hex = (count: number): string => {
-    let digits = "";
-    for (let i = 0; i < count; i++) digits += int(256).toString(16).padStart(2, "0");
-    return digits;
-  };
-  const uuid = (): string => hex(16).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
-  const random = { next, int, hex, uuid };
   return {
     now: () => timers.now(),
     wallClockMs: () => 0,
     timers,
-    random,
+    random: seededRandom(seed),
     logger: silentLogger,
     metrics: noMetrics,
     crc32,

@@ -7,10 +7,6 @@ import { sampleHeader } from "./suite-kit.js";
 
 const CHUNK = 64 * 1024;
 
-function codeIs(code: string): (error: unknown) => boolean {
-  return (error) => isOpError(error) && error.code === code;
-}
-
 /** A promise with its handles outside. */
 function gate(): { readonly opened: Promise<void>; open(): void } {
   let open = (): void => {};

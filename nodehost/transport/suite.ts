@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { EntryBlock } from "../../shared/codec/block.js";
 import type { Env } from "../../shared/env/env.js";
-import { isOpError, OpError } from "../../shared/errors.js";
+import { OpError } from "../../shared/errors.js";
 import { type Message, MessageType } from "../../shared/types/message.js";
 import type { DetailedStats } from "./core.js";
 import type { TransportLimits } from "./limits.js";
@@ -129,10 +129,6 @@ export function transportSuite(name: string, make: () => TransportHarness): void
     registerBadPeerTests(clusterTest);
     registerSnapshotTests(clusterTest);
   });
-}
-
-function codeIs(code: string): (error: unknown) => boolean {
-  return (error) => isOpError(error) && error.code === code;
 }
 
 function registerHandshakeTests(clusterTest: ClusterTest): void {

@@ -5,11 +5,12 @@
  */
 import { createServer, type Server, type Socket } from "node:net";
 import { assert } from "../../shared/assert.js";
+import type { HostPort } from "../../shared/codec/host-port.js";
 import type { Env } from "../../shared/env/env.js";
 import { OpError } from "../../shared/errors.js";
 import type { Target } from "../../shared/types/ids.js";
 import type { Message } from "../../shared/types/message.js";
-import { formatAddress, type HostPort, isWildcard, parseAddress } from "./address.js";
+import { formatAddress, isWildcard, parseAddress } from "./address.js";
 import { type DetailedStats, TransportCore } from "./core.js";
 import { checkExpectedHost, Lane, type LocalHello } from "./hello.js";
 import { Inbound, type InboundHost } from "./inbound.js";
@@ -124,12 +125,7 @@ export class TcpTransport implements Transport, InboundHost {
     signal?: AbortSignal,
   ): Promise<void> {
     const { core } = this;
-    if (!core.started) throw new OpError("DL_ERR_CLOSED", "the transport is not running");
-    if (this.#senders.size >= core.limits.snapshotStreamsOutMax) {
-      throw new OpError("DL_ERR_SYSTEM_BUSY", `this host already sends ${core.limits.snapshotStreamsOutMax} snapshots`);
-    }
-    const address = core.resolve(target);
-    if (address === undefined) throw new OpError("DL_ERR_UNREACHABLE", `no address is known for ${target}`);
+    const address = core.snapshotAddress(target, this.#senders.size);
     const sender = new SnapshotSender({ env: core.env, limits: core.limits, header, chunks, signal });
     const connection = dial(core, address, Lane.Snapshot, {
       admit: (peer) => checkExpectedHost(target, peer),

@@ -1,3 +1,4 @@
+/** CommandParser: commands come out the same however bytes are cut; bad bytes end the session within its bounds. */
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import fc from "fast-check";

@@ -1,3 +1,4 @@
+/** Splitting and joining of payloads above the bus limit: round trips, losses, bounded memory, hostile bytes. */
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import * as zlib from "node:zlib";

@@ -1,3 +1,4 @@
+/** Subjects name the deployment and nothing else can; patterns match as those of the broker do. */
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import fc from "fast-check";

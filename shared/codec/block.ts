@@ -15,7 +15,7 @@
  */
 import { assert } from "../assert.js";
 import type { Index, RequestKey, ShardId, Term } from "../types/ids.js";
-import { MalformedError } from "./bytes.js";
+import { getU64, MalformedError, setU64 } from "./bytes.js";
 import { type Crc32, crc32 } from "./crc32.js";
 
 export const BLOCK_HEADER_BYTES = 64;
@@ -26,7 +26,6 @@ const ENTRY_HEADER_BYTES = 6;
 const FLAG_BLOCK_CONFIG = 1;
 const FLAG_ENTRY_KEY = 1;
 const FLAG_ENTRY_SESSION = 2;
-const TWO_32 = 4294967296;
 
 export const EntryType = { Noop: 0, Application: 1, ConfigChange: 2, Metadata: 3 } as const;
 export type EntryType = (typeof EntryType)[keyof typeof EntryType];
@@ -332,17 +331,6 @@ function decodeEntry(bytes: Uint8Array, view: DataView, start: number, end: numb
     at += 24;
   }
   return { index: place.index, term: place.term, type, key, session, cmd: bytes.subarray(at, end) };
-}
-
-function setU64(view: DataView, at: number, value: number): void {
-  view.setUint32(at, value >>> 0, true);
-  view.setUint32(at + 4, Math.floor(value / TWO_32), true);
-}
-
-function getU64(view: DataView, at: number): number {
-  const high = view.getUint32(at + 4, true);
-  if (high > 0x1fffff) throw new MalformedError("integer above 2^53 - 1");
-  return high * TWO_32 + view.getUint32(at, true);
 }
 
 function setHex8(view: DataView, at: number, hex: string): void {

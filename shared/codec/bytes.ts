@@ -12,6 +12,19 @@ const utf8Encoder = new TextEncoder();
 const utf8Decoder = new TextDecoder("utf-8", { fatal: true });
 const TWO_32 = 4294967296;
 
+/** Writes a safe unsigned integer as 8 bytes. */
+export function setU64(view: DataView, at: number, value: number): void {
+  view.setUint32(at, value >>> 0, true);
+  view.setUint32(at + 4, Math.floor(value / TWO_32), true);
+}
+
+/** A u64 that must be a safe integer: MalformedError otherwise. */
+export function getU64(view: DataView, at: number): number {
+  const high = view.getUint32(at + 4, true);
+  if (high > 0x1fffff) throw new MalformedError(`integer at ${at} is above 2^53 - 1`);
+  return high * TWO_32 + view.getUint32(at, true);
+}
+
 export class ByteWriter {
   #bytes: Uint8Array;
   #view: DataView;
@@ -59,8 +72,7 @@ export class ByteWriter {
   /** A safe unsigned integer as 8 bytes. */
   u64(value: number): this {
     this.#grow(8);
-    this.#view.setUint32(this.#length, value >>> 0, true);
-    this.#view.setUint32(this.#length + 4, Math.floor(value / TWO_32), true);
+    setU64(this.#view, this.#length, value);
     this.#length += 8;
     return this;
   }
@@ -87,6 +99,12 @@ export class ByteWriter {
   /** Overwrites four bytes written before. */
   patchU32(offset: number, value: number): this {
     this.#view.setUint32(offset, value, true);
+    return this;
+  }
+
+  /** Overwrites eight bytes written before. */
+  patchU64(offset: number, value: number): this {
+    setU64(this.#view, offset, value);
     return this;
   }
 
@@ -147,10 +165,7 @@ export class ByteReader {
 
   /** A u64 that must be a safe integer. */
   u64(): number {
-    const at = this.#take(8);
-    const high = this.#view.getUint32(at + 4, true);
-    if (high > 0x1fffff) throw new MalformedError(`integer at ${at} is above 2^53 - 1`);
-    return high * TWO_32 + this.#view.getUint32(at, true);
+    return getU64(this.#view, this.#take(8));
   }
 
   bool(): boolean {

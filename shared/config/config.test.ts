@@ -45,19 +45,17 @@ test("flags win over environment, environment over file, file over defaults", ()
   assert.equal(origins.heartbeatTicks, "default");
 });
 
-test("text forms of lists, labels, durations and sizes", () => {
+test("text forms of lists, labels, and durations", () => {
   const flags = {
     masters: "7400,db2:7410",
     labels: "zone=a,machine=m=1",
     downAfter: "5s",
-    snapshotRate: "1MiB",
     apps: "kv,./x.js",
   };
   const { values } = loadConfig("nodehost", sources({ flags }));
   assert.deepEqual(values.masters, ["127.0.0.1:7400", "db2:7410"]);
   assert.deepEqual(values.labels, { zone: "a", machine: "m=1" });
   assert.equal(values.downAfter, 5000);
-  assert.equal(values.snapshotRate, 2 ** 20);
   assert.deepEqual(values.apps, ["kv", "./x.js"]);
 });
 
@@ -73,7 +71,6 @@ test("defaults", () => {
   const { values } = loadConfig("nodehost", sources());
   assert.equal(values.downAfter, 300_000);
   assert.equal(values.shutdownTimeout, 15_000);
-  assert.equal(values.snapshotRate, 50_000_000);
   assert.deepEqual(values.nats, ["nats://127.0.0.1:4222"]);
   assert.deepEqual([values.apps, values.labels, values.deploymentId], [["kv"], {}, undefined]);
 });
@@ -191,7 +188,7 @@ test("deployment ids are safe integers from 1", () => {
   assert.equal(newDeploymentId({ hex: () => "00000000000000" }), 1);
 });
 
-test("durations and sizes survive being written", () => {
+test("and durations survive being written", () => {
   fc.assert(fc.property(fc.nat(10 ** 9), (ms) => assert.equal(parseDuration(durationText(ms)), ms)));
   assert.deepEqual([parseDuration("1.5s"), parseDuration("5"), parseDuration("5 s")], [1500, undefined, undefined]);
   assert.deepEqual([parseSize("1KiB"), parseSize("2GB"), parseSize("9")], [1024, 2e9, undefined]);

@@ -42,7 +42,6 @@ const DURATIONS: ReadonlySet<string> = new Set(["downAfter", "shutdownTimeout"])
 function shown(key: string, value: unknown): string {
   if (SECRETS.has(key)) return "***";
   if (DURATIONS.has(key) && typeof value === "number") return durationText(value);
-  if (key === "snapshotRate") return `${value}B`;
   const text = typeof value === "string" ? value : JSON.stringify(value);
   return key === "nats" ? withoutPassword(text) : text;
 }

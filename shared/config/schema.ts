@@ -4,12 +4,12 @@
  * makes its options from `settingsOf`.
  */
 import { z } from "zod";
+import { isUuid } from "../types/ids.js";
 import { DOWN_AFTER_MAX_MS, DOWN_AFTER_MIN_MS } from "./timing.js";
-import { address, duration, integer, labels, listOf, masterList, natsServers, size, text } from "./values.js";
+import { address, duration, integer, labels, listOf, masterList, natsServers, text } from "./values.js";
 
 export type ProcessKind = "master" | "nodehost";
 
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const file = (what: string) => text(`expected the path of ${what}`).optional();
 const listenAddress = address.optional();
 
@@ -43,11 +43,8 @@ const common = {
     .default(10_000)
     .describe("applied entries between automatic snapshots; 0 = off"),
   compactionOverhead: integer(0, 2 ** 40)
-    .default(5_000)
+    .default(1_000)
     .describe("entries kept behind a snapshot for slow followers"),
-  snapshotRate: size(1024, 2 ** 40)
-    .prefault("50MB")
-    .describe("bytes per second of snapshot traffic"),
   shutdownTimeout: duration(0, 3_600_000).prefault("15s").describe("time to stop in order after SIGTERM"),
   logLevel: z
     .enum(["debug", "info", "warn", "error"], { error: "expected debug, info, warn or error" })
@@ -66,7 +63,7 @@ const nodehost = {
   deploymentId: deploymentId.optional().describe("id of the deployment; asked of the masters at the first start"),
   ...common,
   hostId: text("expected a UUID in lower case")
-    .regex(UUID, { error: "expected a UUID in lower case" })
+    .refine(isUuid, { error: "expected a UUID in lower case" })
     .optional()
     .describe("identity of this host; made at the first start"),
   labels: labels.default({}).describe("key=value pairs that placement rules use, such as zone and machine"),

@@ -1,7 +1,7 @@
 /**
  * The times of failure detection and repair that hosts and masters must agree on, all derived from one setting:
  * `downAfter`, the silence after which a host's replicas are replaced. One knob, because separate ones that do not fit
- * together are how a control plane comes to see everyone as dead. Pure; the master's detector may import it.
+ * together are how a control plane comes to see everyone as dead. Pure; the master's detector adds its own to them.
  *
  * | downAfter | report | suspect | disconnected | peer evidence | warm-up | zombie hold |
  * |-----------|--------|---------|--------------|---------------|---------|-------------|

@@ -3,6 +3,7 @@
  * environment variables, and says in its message what it expects. Used by schema.ts only.
  */
 import { z } from "zod";
+import { parseHostPort } from "../codec/host-port.js";
 
 const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/;
 const DURATION_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
@@ -57,17 +58,6 @@ export function duration(minMs: number, maxMs: number) {
   });
 }
 
-/** A number of bytes, within bounds. */
-export function size(minBytes: number, maxBytes: number) {
-  const expected = `expected a size from ${minBytes} to ${maxBytes} bytes, such as 64MiB or 50MB`;
-  return z.string({ error: expected }).transform((value, context) => {
-    const bytes = parseSize(value);
-    if (bytes !== undefined && bytes >= minBytes && bytes <= maxBytes) return bytes;
-    context.addIssue({ code: "custom", message: expected });
-    return z.NEVER;
-  });
-}
-
 export function integer(min: number, max: number) {
   const error = `expected an integer from ${min} to ${max}`;
   return z.preprocess(
@@ -80,12 +70,10 @@ export function text(expected: string) {
   return z.string({ error: expected }).min(1, { error: expected });
 }
 
-const ADDRESS = /^(\[[0-9a-fA-F:.]+\]|[^:[\]\s/@]+):(\d{1,5})$/;
 const ADDRESS_EXPECTED = "expected host:port";
 
 function isAddress(value: string): boolean {
-  const [, , port] = ADDRESS.exec(value) ?? [];
-  return port !== undefined && Number(port) <= 65_535;
+  return parseHostPort(value) !== undefined;
 }
 
 /** host:port. */

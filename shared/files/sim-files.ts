@@ -123,6 +123,8 @@ export class SimDisk implements Files {
       for (const name of split(path)) {
         const found = directory.names.get(name);
         if (found instanceof SimFile) throw failure("EEXIST", path);
+        // Its parent is synced, so what was changed there before is durable too.
+        if (found === undefined) this.#settleNames(directory, this.#mark);
         const next: SimDirectory = found ?? new SimDirectory();
         directory.names.set(name, next);
         directory.durable.set(name, next);
@@ -178,12 +180,14 @@ export class SimDisk implements Files {
       const directory = this.#find(path);
       if (!(directory instanceof SimDirectory)) throw failure("ENOENT", path);
       const mark = this.#mark;
-      return () => {
-        const done = (change: NameChange) => change.home === directory && change.mark <= mark;
-        for (const change of this.#unsynced) if (done(change)) applyNames(change, "durable");
-        this.#unsynced = this.#unsynced.filter((change) => !done(change));
-      };
+      return () => this.#settleNames(directory, mark);
     });
+  }
+
+  #settleNames(directory: SimDirectory, mark: number): void {
+    const done = (change: NameChange) => change.home === directory && change.mark <= mark;
+    for (const change of this.#unsynced) if (done(change)) applyNames(change, "durable");
+    this.#unsynced = this.#unsynced.filter((change) => !done(change));
   }
 
   #access(path: string, options: OpenOptions): DiskAccess {

@@ -34,6 +34,13 @@ export interface RequestKey {
   readonly sequence: number;
 }
 
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** True for the form of HostId and DataSetId: a UUID in lower case, of any version. */
+export function isUuid(text: string): boolean {
+  return UUID.test(text);
+}
+
 /** True for 0 … 2^53−1. */
 export function isSafeUint(value: unknown): value is number {
   return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;

@@ -6,7 +6,7 @@
 import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { drumline } from "#gen/drumline.js";
 import { MalformedError } from "../codec/bytes.js";
-import { ERROR_CODES, type ErrorCode, errorText, OpError, type Outcome } from "../errors.js";
+import { ERROR_CODES, type ErrorCode, errorText, isErrorCode, OpError, type Outcome } from "../errors.js";
 import { cut } from "./check.js";
 import { decodeMessage } from "./safe-reader.js";
 
@@ -108,8 +108,4 @@ function withoutTrailer(error: ServiceError): OpError {
 
 function outcomeFrom(text: string): Outcome {
   return text === "rejected" || text === "applied" ? text : "unknown";
-}
-
-function isErrorCode(text: string): text is ErrorCode {
-  return Object.hasOwn(ERROR_CODES, text);
 }

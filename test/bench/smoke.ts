@@ -125,9 +125,8 @@ async function main(): Promise<void> {
     return;
   }
   const { groups, inFlight, payloadBytes, measureMs } = plan;
-  console.log(
-    `npm run bench:smoke -- --groups ${groups} --in-flight ${inFlight} --payload ${payloadBytes} --seconds ${measureMs / 1000}`,
-  );
+  const load = `--groups ${groups} --in-flight ${inFlight} --payload ${payloadBytes}`;
+  console.log(`npm run bench:smoke -- ${load} --seconds ${measureMs / 1000}`);
   console.log(`  3 processes, fsync on, promise per proposal, clients in the leader's process`);
   console.log(`  proposals/s      ${result.proposalsPerSecond.toLocaleString("en-US")}`);
   console.log(`  latency          p50 ${result.p50Ms} ms, p99 ${result.p99Ms} ms`);

@@ -95,26 +95,25 @@ async function goOn(db: WalLogDb, directory: string, where: string): Promise<voi
   }
 }
 
-test(
-  "P08, P30, P45: kill -9 at any write, sync, rename or removal of the log loses nothing acknowledged",
-  { skip: missing("strace"), timeout: 120_000 },
-  async (t) => {
-    const texts = expectedTexts();
-    const counts = await countRun(await tempDir(t));
-    const points = choosePoints(counts);
-    const acknowledged: number[] = [];
-    for (const point of points) acknowledged.push(await crashAt(t, point, texts));
-    t.diagnostic(`${points.length} points: ${[...counts].map(([call, count]) => `${call} of ${count}`).join(", ")}`);
-    // The sweep is worth something only if it met every phase of a log's life.
-    assert.ok(points.length >= 25, `${points.length} points`);
-    assert.ok((counts.get("pwrite64") ?? 0) > APPENDS, "each append is a write");
-    for (const kind of [/^(fsync|fdatasync)$/, /^rename/, /^unlink/]) {
-      assert.ok(
-        points.some(({ call }) => kind.test(call)),
-        `no point at ${kind}`,
-      );
-    }
-    assert.ok(Math.min(...acknowledged) < APPENDS * 0.1 && Math.max(...acknowledged) > APPENDS * 0.7);
-    assert.ok(new Set(acknowledged).size >= 15, "the points are spread over the run");
-  },
-);
+test("P08, P30, P45: kill -9 at any write, sync, rename or removal of the log loses nothing acknowledged", {
+  skip: missing("strace"),
+  timeout: 120_000,
+}, async (t) => {
+  const texts = expectedTexts();
+  const counts = await countRun(await tempDir(t));
+  const points = choosePoints(counts);
+  const acknowledged: number[] = [];
+  for (const point of points) acknowledged.push(await crashAt(t, point, texts));
+  t.diagnostic(`${points.length} points: ${[...counts].map(([call, count]) => `${call} of ${count}`).join(", ")}`);
+  // The sweep is worth something only if it met every phase of a log's life.
+  assert.ok(points.length >= 25, `${points.length} points`);
+  assert.ok((counts.get("pwrite64") ?? 0) > APPENDS, "each append is a write");
+  for (const kind of [/^(fsync|fdatasync)$/, /^rename/, /^unlink/]) {
+    assert.ok(
+      points.some(({ call }) => kind.test(call)),
+      `no point at ${kind}`,
+    );
+  }
+  assert.ok(Math.min(...acknowledged) < APPENDS * 0.1 && Math.max(...acknowledged) > APPENDS * 0.7);
+  assert.ok(new Set(acknowledged).size >= 15, "the points are spread over the run");
+});

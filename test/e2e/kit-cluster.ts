@@ -13,6 +13,8 @@ export interface ClusterPlan {
   readonly hosts: number;
   readonly shards: number;
   readonly downAfterMs: number;
+  /** A NATS server that runs already; default: the embedded broker. */
+  readonly nats?: string;
 }
 
 const MASTERS = 3;
@@ -37,7 +39,8 @@ export class LoadedCluster implements Checked {
   static async start(t: TestContext, plan: ClusterPlan): Promise<LoadedCluster> {
     const directory = join(await tempDir(t), "deployment");
     mkdirSync(directory);
-    const cluster = new DemoCluster({ directory, downAfterMs: plan.downAfterMs, program: MAIN });
+    const nats = plan.nats === undefined ? {} : { nats: plan.nats };
+    const cluster = new DemoCluster({ directory, downAfterMs: plan.downAfterMs, program: MAIN, ...nats });
     const loaded = new LoadedCluster(cluster, plan);
     t.after(() => loaded.#close());
     await cluster.startBroker();

@@ -1,5 +1,7 @@
 /** What the end-to-end tests share: a limit, a directory, a load that is checked, programs. */
 import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { dirname } from "node:path";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Load } from "../../master/cli/demo-load.js";
@@ -8,6 +10,8 @@ import { Limit } from "../../master/cli/demo-wait.js";
 
 export { tempDir } from "../kit/temp.js";
 
+/** Of the checkout. */
+export const ROOT = dirname(createRequire(import.meta.url).resolve("drumline/package.json"));
 /** The command as users run it. */
 export const DRUMLINE = fileURLToPath(new URL("../../../deploy/drumline.cjs", import.meta.url));
 /** The same program without the wrapper. */

@@ -52,9 +52,8 @@ export class Clients {
   }
 
   #pause(client: number): void {
-    const { world } = this.#cluster;
-    const delayMs = world.random.next() * 60;
-    world.env(NOBODY).timers.after(delayMs, () => {
+    const { world, env } = this.#cluster;
+    env.timers.after(world.random.next() * 60, () => {
       if (this.#running) this.#act(client);
     });
   }

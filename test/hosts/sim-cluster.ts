@@ -11,7 +11,7 @@ import { SimCheckpointDisk } from "../../nodehost/logdb/sim-checkpoint.js";
 import { openWalLogDb } from "../../nodehost/logdb/wal-open.js";
 import type { App } from "../../nodehost/rsm/index.js";
 import { type SimKnobs, SimNetwork, type SimTransport } from "../../nodehost/transport/index.js";
-import { type Logger, silentLogger } from "../../shared/env/env.js";
+import { type Env, type Logger, silentLogger } from "../../shared/env/env.js";
 import { SimDisk, type SimOperation } from "../../shared/files/sim-files.js";
 import { VirtualWorld } from "./virtual-world.js";
 
@@ -30,7 +30,7 @@ export interface SimClusterOptions {
   readonly diskLatencyMs?: (host: number, operation: SimOperation) => number;
   /** Instead of the WAL on a simulated disk: a log in memory, with these options. */
   readonly memoryLog?: (host: number) => Omit<MemoryLogDbOptions, "env" | "onFatal" | "store">;
-  readonly options?: Partial<NodeHostOptions>;
+  readonly hostOptions?: (machine: SimMachine) => Partial<NodeHostOptions>;
   readonly logger?: (host: number) => Logger;
 }
 
@@ -60,6 +60,8 @@ export class SimMachine {
 
 export class SimCluster {
   readonly world: VirtualWorld;
+  /** Of nobody's host: it outlives every crash. */
+  readonly env: Env;
   readonly network: SimNetwork;
   readonly machines: readonly SimMachine[];
   readonly #options: SimClusterOptions;
@@ -68,7 +70,8 @@ export class SimCluster {
     this.#options = options;
     const world = new VirtualWorld(options.seed ?? 1);
     this.world = world;
-    const env = world.env(silentLogger);
+    const { env } = world.hostEnv(silentLogger);
+    this.env = env;
     this.network = new SimNetwork({
       env,
       knobs: options.knobs ?? {},
@@ -128,7 +131,7 @@ export class SimCluster {
           return machine.logDb;
         },
       },
-      ...this.#options.options,
+      ...this.#options.hostOptions?.(machine),
       ...extra,
     });
     machine.opening = opening;

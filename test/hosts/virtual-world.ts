@@ -6,6 +6,7 @@
  */
 import * as zlib from "node:zlib";
 import { type Env, type Logger, noMetrics, type Random, type TimerHandle } from "../../shared/env/env.js";
+import { seededRandom } from "../../shared/env/testing/seeded-random.js";
 
 interface Timer {
   readonly atMs: number;
@@ -46,11 +47,6 @@ export class VirtualWorld {
     this.#events += 1;
     this.#trace = zlib.crc32(`${this.#nowMs}|${text}`, this.#trace);
     if (bytes !== undefined) this.#trace = zlib.crc32(bytes, this.#trace);
-  }
-
-  /** The Env of the world itself: network, disks, clients. */
-  env(logger: Logger): Env {
-    return this.hostEnv(logger).env;
   }
 
   /** An Env whose timers end with `kill`. */
@@ -183,20 +179,4 @@ export class VirtualWorld {
 
 function before(a: Timer, b: Timer): boolean {
   return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
-}
-
-/** mulberry32: small, and good enough to spread events. */
-export function seededRandom(seed: number): Random {
-  let state = seed >>> 0;
-  const next = (): number => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-  const int = (bound: number): number => Math.floor(next() * bound);
-  const hex = (count: number): string =>
-    Array.from({ length: count }, () => int(256).toString(16).padStart(2, "0")).join("");
-  const uuid = (): string => `${hex(4)}-${hex(2)}-4${hex(2).slice(1)}-8${hex(2).slice(1)}-${hex(6)}`;
-  return { next, int, hex, uuid };
 }

@@ -12,7 +12,13 @@ function verdict(history: readonly KvOperation[]): string {
 }
 
 /** `process: what [call, return]`; no return = unknown. */
-function op(process: number, input: KvInput, output: KvOutput | undefined, callMs: number, returnMs = 0): KvOperation {
+function op(
+  process: number,
+  input: KvInput,
+  output: KvOutput | undefined,
+  at: readonly [number, number?],
+): KvOperation {
+  const [callMs, returnMs = 0] = at;
   return { process, key: "k", input, output, callMs, returnMs };
 }
 const GET: KvInput = { op: "get" };
@@ -94,50 +100,67 @@ test("1,000 histories with one changed answer are rejected, or every order was t
 });
 
 test("known cases: stale reads, real-time order, values from nowhere", () => {
-  const write = op(1, put("a"), OK, 0, 10);
-  assert.equal(verdict([write, op(2, GET, got(null), 11, 12)]), "violation", "a read after the write misses it");
-  assert.equal(verdict([write, op(2, GET, got(null), 5, 12)]), "linearizable", "a read beside the write may miss it");
-  assert.equal(verdict([write, op(2, GET, got(null), 10, 12)]), "linearizable", "intervals are closed");
-  assert.equal(verdict([write, op(2, GET, got("b"), 5, 6)]), "violation", "nobody wrote that");
-  assert.equal(verdict([op(1, put("a"), OK, 20, 30), op(2, GET, got("a"), 5, 6)]), "violation", "read from the future");
-  const newThenOld = [op(2, GET, got("a"), 1, 2), op(3, GET, got(null), 3, 4)];
+  const write = op(1, put("a"), OK, [0, 10]);
+  assert.equal(verdict([write, op(2, GET, got(null), [11, 12])]), "violation", "a read after the write misses it");
+  assert.equal(verdict([write, op(2, GET, got(null), [5, 12])]), "linearizable", "a read beside the write may miss it");
+  assert.equal(verdict([write, op(2, GET, got(null), [10, 12])]), "linearizable", "intervals are closed");
+  assert.equal(verdict([write, op(2, GET, got("b"), [5, 6])]), "violation", "nobody wrote that");
+  assert.equal(
+    verdict([op(1, put("a"), OK, [20, 30]), op(2, GET, got("a"), [5, 6])]),
+    "violation",
+    "read from the future",
+  );
+  const newThenOld = [op(2, GET, got("a"), [1, 2]), op(3, GET, got(null), [3, 4])];
   assert.equal(verdict([write, ...newThenOld]), "violation", "new, then old, while the write is under way");
-  const lostUpdate = [op(1, put("a"), OK, 0, 1), op(2, put("b"), OK, 2, 3), op(3, GET, got("a"), 4, 5)];
+  const lostUpdate = [op(1, put("a"), OK, [0, 1]), op(2, put("b"), OK, [2, 3]), op(3, GET, got("a"), [4, 5])];
   assert.equal(verdict(lostUpdate), "violation", "an overwritten value comes back");
   assert.equal(verdict([]), "linearizable");
 });
 
 test("known cases: unknown outcomes may take effect late, or never, but not twice", () => {
-  const unknown = op(1, put("a"), undefined, 0);
-  assert.equal(verdict([unknown, op(2, GET, got(null), 5, 6)]), "linearizable");
-  assert.equal(verdict([unknown, op(2, GET, got(null), 5, 6), op(3, GET, got("a"), 7, 8)]), "linearizable");
-  const back = [op(2, GET, got("a"), 5, 6), op(3, GET, got(null), 7, 8)];
+  const unknown = op(1, put("a"), undefined, [0]);
+  assert.equal(verdict([unknown, op(2, GET, got(null), [5, 6])]), "linearizable");
+  assert.equal(verdict([unknown, op(2, GET, got(null), [5, 6]), op(3, GET, got("a"), [7, 8])]), "linearizable");
+  const back = [op(2, GET, got("a"), [5, 6]), op(3, GET, got(null), [7, 8])];
   assert.equal(verdict([unknown, ...back]), "violation");
-  assert.equal(verdict([op(1, put("a"), undefined, 9), op(2, GET, got("a"), 5, 6)]), "violation", "before its call");
+  assert.equal(
+    verdict([op(1, put("a"), undefined, [9]), op(2, GET, got("a"), [5, 6])]),
+    "violation",
+    "before its call",
+  );
   const append: KvInput = { op: "append", value: "x" };
-  const once = [op(1, append, undefined, 0), op(2, GET, got("x"), 5, 6)];
+  const once = [op(1, append, undefined, [0]), op(2, GET, got("x"), [5, 6])];
   assert.equal(verdict(once), "linearizable");
-  assert.equal(verdict([...once, op(3, GET, got("xx"), 7, 8)]), "violation", "applied twice");
-  const acknowledged = [op(1, append, { op: "append", length: 1 }, 0, 1), op(2, GET, got("xx"), 2, 3)];
+  assert.equal(verdict([...once, op(3, GET, got("xx"), [7, 8])]), "violation", "applied twice");
+  const acknowledged = [op(1, append, { op: "append", length: 1 }, [0, 1]), op(2, GET, got("xx"), [2, 3])];
   assert.equal(verdict(acknowledged), "violation", "a retried append was applied twice");
 });
 
 test("known cases: compare-and-set", () => {
   const cas = (expected: string | null, value: string): KvInput => ({ op: "cas", expected, value });
   const done: KvOutput = { op: "cas", done: true };
-  const both = [op(1, cas(null, "a"), done, 0, 9), op(2, cas(null, "b"), done, 0, 9)];
+  const both = [op(1, cas(null, "a"), done, [0, 9]), op(2, cas(null, "b"), done, [0, 9])];
   assert.equal(verdict(both), "violation", "two winners");
   const refused = (actual: string | null): KvOutput => ({ op: "cas", done: false, actual });
-  assert.equal(verdict([op(1, cas(null, "a"), done, 0, 9), op(2, cas(null, "b"), refused("a"), 0, 9)]), "linearizable");
-  assert.equal(verdict([op(1, cas(null, "a"), done, 0, 9), op(2, cas(null, "b"), refused("c"), 0, 9)]), "violation");
-  assert.equal(verdict([op(1, cas("x", "a"), undefined, 0), op(2, GET, got("a"), 1, 2)]), "violation");
+  assert.equal(
+    verdict([op(1, cas(null, "a"), done, [0, 9]), op(2, cas(null, "b"), refused("a"), [0, 9])]),
+    "linearizable",
+  );
+  assert.equal(
+    verdict([op(1, cas(null, "a"), done, [0, 9]), op(2, cas(null, "b"), refused("c"), [0, 9])]),
+    "violation",
+  );
+  assert.equal(verdict([op(1, cas("x", "a"), undefined, [0]), op(2, GET, got("a"), [1, 2])]), "violation");
 });
 
 test("a wrong key among hard ones is found fast; too few steps are unknown, not a verdict", () => {
-  const many = Array.from({ length: 14 }, (_, i) => op(i, put(`v${i}`), OK, 0, 100));
+  const many = Array.from({ length: 14 }, (_, i) => op(i, put(`v${i}`), OK, [0, 100]));
   // Every order of fourteen concurrent writes must be tried: nobody read 'never'.
-  const hard = [...many, op(50, GET, got("never"), 0, 100)];
-  const easy = [op(60, put("a"), OK, 200, 201), op(61, GET, got("b"), 202, 203)].map((o) => ({ ...o, key: "other" }));
+  const hard = [...many, op(50, GET, got("never"), [0, 100])];
+  const easy = [op(60, put("a"), OK, [200, 201]), op(61, GET, got("b"), [202, 203])].map((o) => ({
+    ...o,
+    key: "other",
+  }));
   const result = checkLinearizable(kvModel, [...hard, ...easy]);
   assert.equal(result.verdict, "violation");
   assert.deepEqual(
@@ -162,10 +185,10 @@ test("long histories cost about as many steps as they have events", () => {
 
 test("a violation is shown: the longest prefix that fits, and what could not be placed", () => {
   const history = [
-    op(1, put("<a>"), OK, 0, 1),
-    op(2, GET, got("<a>"), 2, 3),
-    op(2, GET, got(null), 4, 5),
-    op(3, put("late"), undefined, 4),
+    op(1, put("<a>"), OK, [0, 1]),
+    op(2, GET, got("<a>"), [2, 3]),
+    op(2, GET, got(null), [4, 5]),
+    op(3, put("late"), undefined, [4]),
   ];
   const [found] = checkLinearizable(kvModel, history).keys;
   assert.ok(found !== undefined && found.verdict === "violation");
@@ -177,9 +200,9 @@ test("a violation is shown: the longest prefix that fits, and what could not be 
 });
 
 test("a history that breaks its own rules is refused", () => {
-  const overlap = [op(1, put("a"), OK, 0, 5), op(1, put("b"), OK, 3, 6)];
+  const overlap = [op(1, put("a"), OK, [0, 5]), op(1, put("b"), OK, [3, 6])];
   assert.throws(() => checkLinearizable(kvModel, overlap), RangeError);
-  assert.throws(() => checkHistory([op(1, put("a"), undefined, 0), op(1, GET, got(null), 9, 10)]), RangeError);
-  assert.throws(() => checkHistory([op(1, put("a"), OK, 5, 4)]), RangeError);
-  assert.throws(() => checkHistory([op(1, put("a"), OK, Number.NaN, 4)]), RangeError);
+  assert.throws(() => checkHistory([op(1, put("a"), undefined, [0]), op(1, GET, got(null), [9, 10])]), RangeError);
+  assert.throws(() => checkHistory([op(1, put("a"), OK, [5, 4])]), RangeError);
+  assert.throws(() => checkHistory([op(1, put("a"), OK, [Number.NaN, 4])]), RangeError);
 });

@@ -7,8 +7,8 @@
  * the first operation not taken, the bits of the window after it, and the bits of the operations with unknown outcome,
  * which may stay open for ever and would otherwise make every window long.
  *
- * Invariants: `advance` can be called again after it ran out of steps and goes on where it stopped; the verdict does not
- * depend on how the steps were portioned. Called by checker.ts.
+ * Invariants: `advance` can be called again after it ran out of steps and goes on where it stopped; the verdict does
+ * not depend on how the steps were portioned. Called by checker.ts.
  */
 import type { Model, Operation } from "./history.js";
 

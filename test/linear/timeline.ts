@@ -29,8 +29,9 @@ export function timelineHtml<S extends string | number | null, I, O>(
 ): string {
   const title = `key ${found.key}: ${found.verdict}`;
   const counts = `${found.longest.length} of ${found.operations.length} operations fit, ${found.steps} steps`;
-  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>${escape(title)}</title><style>${STYLE}</style>
-<h1>${escape(title)}</h1><p>${counts}</p>
+  return `<!doctype html><html lang="en"><meta charset="utf-8">
+<title>${escapeHtml(title)}</title><style>${STYLE}</style>
+<h1>${escapeHtml(title)}</h1><p>${counts}</p>
 ${chart(model, found)}
 <h2>Longest prefix that fits</h2>
 <table><tr><th>#<th>process<th>operation<th>state afterwards</tr>
@@ -56,8 +57,10 @@ function chart<S extends string | number | null, I, O>(model: Model<S, I, O>, fo
     const kind = place !== undefined ? "" : unknown ? " open" : " stuck";
     const text = `${place === undefined ? "" : `${place}. `}${model.describe(op.input, op.output)}`;
     const times = `${op.callMs.toFixed(3)} … ${unknown ? "?" : op.returnMs.toFixed(3)} ms`;
-    const style = `top:${rows.indexOf(op.process) * ROW_PX + 4}px;left:${left.toFixed(1)}px;width:${width.toFixed(1)}px`;
-    return `<div class="bar${kind}" style="${style}" title="${escape(`${text}\n${times}`)}">${escape(short(text))}</div>`;
+    const top = rows.indexOf(op.process) * ROW_PX + 4;
+    const style = `top:${top}px;left:${left.toFixed(1)}px;width:${width.toFixed(1)}px`;
+    const title = escapeHtml(`${text}\n${times}`);
+    return `<div class="bar${kind}" style="${style}" title="${title}">${escapeHtml(short(text))}</div>`;
   });
   const size = `height:${rows.length * ROW_PX + 24}px`;
   return `<div class="chart" style="${size}">${[...names, ...bars].join("\n")}</div>`;
@@ -71,7 +74,7 @@ function prefixRows<S extends string | number | null, I, O>(model: Model<S, I, O
       if (op === undefined || state === undefined) return "";
       state = model.step(state, op.input, op.output);
       const cells = [place + 1, op.process, model.describe(op.input, op.output), state ?? "nothing"];
-      return `<tr>${cells.map((cell) => `<td>${escape(short(String(cell)))}`).join("")}</tr>`;
+      return `<tr>${cells.map((cell) => `<td>${escapeHtml(short(String(cell)))}`).join("")}</tr>`;
     })
     .join("\n");
 }
@@ -82,6 +85,6 @@ function short(text: string): string {
     : `${text.slice(0, TEXT_CHARS_MAX / 2)}…${text.slice(-TEXT_CHARS_MAX / 2)}`;
 }
 
-function escape(text: string): string {
+function escapeHtml(text: string): string {
   return text.replace(/[&<>"]/g, (char) => `&#${char.charCodeAt(0)};`);
 }

@@ -120,11 +120,13 @@ export class Liveness {
 export function describeNode(node: SimNode, member: boolean): string {
   const { core, applier, disk } = node;
   const who = `n${node.id}${member ? "" : " (no member)"}`;
-  const durable = `disk term ${disk.hardState.term} vote ${disk.hardState.vote} log ${disk.log.first}..${disk.log.last}`;
+  const { hardState, log } = disk;
+  const durable = `disk term ${hardState.term} vote ${hardState.vote} log ${log.first}..${log.last}`;
   if (core === undefined) return `${who} down, ${durable}`;
   const volatile = `${core.role} term ${core.term} leader ${core.leaderId} commit ${core.commit} last ${core.last}`;
   const peers = core.status().peers.map((p) => `${p.replicaId}:${p.state} ${p.match}/${p.next}`);
   const members = [...applier.membership.voters.keys()].join(",");
   const learners = [...applier.membership.nonVotings.keys()].join(",");
-  return `${who} ${volatile} applied ${applier.applied} voters ${members}; non-voting ${learners}; ${durable} ${peers.join(", ")}`;
+  const shape = `applied ${applier.applied} voters ${members}; non-voting ${learners}`;
+  return `${who} ${volatile} ${shape}; ${durable} ${peers.join(", ")}`;
 }

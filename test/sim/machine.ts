@@ -1,6 +1,6 @@
 /**
  * The small replicated state machine of a simulated node: a hash per index; the membership follows the rules of
- * nodehost/rsm/members.ts itself. Entries are decoded once per block and shared by all nodes, which keeps applying cheap.
+ * nodehost/rsm/members.ts itself. Entries are decoded once per block for all nodes, which keeps applying cheap.
  */
 import { EntryBlock, EntryType, entriesOf } from "../../shared/codec/block.js";
 import { decodeConfigChange } from "../../shared/codec/membership.js";

@@ -13,8 +13,10 @@ import { drawOptions, formatOptions, type SimOptions } from "./options.js";
 import { addCoverage, coverageOf, coverageText, type RunResult, runSeed } from "./simulate.js";
 
 const REPORTS_MAX = 3;
-const USAGE =
-  "usage: main.js --seed N [--steps N] [--trace] [--set option=value]… | --seeds N [--first-seed N] [--steps N] [--workers K]\n";
+const USAGE = [
+  "usage: main.js --seed N [--steps N] [--trace] [--set option=value]…",
+  "     | main.js --seeds N [--first-seed N] [--steps N] [--workers K]\n",
+].join("\n");
 
 function main(): Promise<number> {
   const { values } = parseArgs({

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { join, posix } from "node:path";
 import { test } from "node:test";
+import { MUTANTS } from "../mutants/bank.js";
 import { codeFiles, importsOf, ROOT, read, textFiles } from "./scan.js";
 
 const documents = textFiles().filter((path) => path.endsWith(".md"));
@@ -72,6 +73,14 @@ test("npm scripts that documents name exist", () => {
     for (const [, name = ""] of read(path).matchAll(/\bnpm run ([a-z:]+)/g)) {
       assert.ok(scripts[name] !== undefined, `${path}: npm run ${name}`);
     }
+  }
+});
+
+test("RELIABILITY.md lists every planted bug and every invariant of the simulator", () => {
+  const page = read("RELIABILITY.md");
+  for (const { id } of MUTANTS) assert.ok(page.includes(`| \`${id}\` |`), id);
+  for (const path of files.filter((name) => /^test\/sim\/invariants\/(r\d+|oracle)\.ts$/.test(name))) {
+    assert.ok(page.includes(`| \`${path}\` |`), path);
   }
 });
 

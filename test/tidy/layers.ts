@@ -21,7 +21,12 @@ const PURE = [
 const PORTS = ["shared/env/env.ts", "shared/files/port.ts", "shared/bus/port.ts"];
 const ENGINE_PORTS = ["nodehost/logdb/port.ts", "nodehost/transport/port.ts"];
 const RSM_TYPES = ["nodehost/rsm/index.ts", "nodehost/rsm/state-machine.ts", "nodehost/rsm/types.ts"];
-const NODEHOST_DOORS = ["nodehost/index.ts", "nodehost/client/index.ts", "nodehost/testing.ts"];
+const NODEHOST_DOORS = [
+  "nodehost/index.ts",
+  "nodehost/client/index.ts",
+  "nodehost/apps/index.ts",
+  "nodehost/testing.ts",
+];
 const NODE = ["node:*"];
 const PROTOBUF = ["protobufjs", "#gen"];
 const GRPC = ["@grpc/grpc-js"];

@@ -3,6 +3,7 @@
  * 32-bit lanes, fed byte by byte (so that an append feeds only what is appended); the state is the sum of the mixed
  * lanes of all pairs. Not cryptographic: it tells replicas that drifted apart, not forgers.
  */
+import { hex32, mix32 } from "../../../shared/codec/mix.js";
 
 /** Lanes as int32: they stay small integers in the engine's objects. */
 export interface PairHash {
@@ -22,7 +23,7 @@ export function startPair(key: string): PairHash {
     b ^= b >>> 15;
   }
   // Tells where the key ends.
-  return { a: mix(a ^ key.length), b: mix(b + key.length) };
+  return { a: mix32(a ^ key.length), b: mix32(b + key.length) };
 }
 
 export function feedPair(hash: PairHash, value: Uint8Array): PairHash {
@@ -42,28 +43,16 @@ export class StateHash {
   #b = 0;
 
   add(pair: PairHash, valueLength: number): void {
-    this.#a = (this.#a + mix(pair.a ^ valueLength)) | 0;
-    this.#b = (this.#b + mix(pair.b + Math.imul(pair.a, 0x27d4eb2d))) | 0;
+    this.#a = (this.#a + mix32(pair.a ^ valueLength)) | 0;
+    this.#b = (this.#b + mix32(pair.b + Math.imul(pair.a, 0x27d4eb2d))) | 0;
   }
 
   remove(pair: PairHash, valueLength: number): void {
-    this.#a = (this.#a - mix(pair.a ^ valueLength)) | 0;
-    this.#b = (this.#b - mix(pair.b + Math.imul(pair.a, 0x27d4eb2d))) | 0;
+    this.#a = (this.#a - mix32(pair.a ^ valueLength)) | 0;
+    this.#b = (this.#b - mix32(pair.b + Math.imul(pair.a, 0x27d4eb2d))) | 0;
   }
 
   text(count: number): string {
     return `${count}:${hex32(this.#a)}${hex32(this.#b)}`;
   }
-}
-
-function mix(value: number): number {
-  let h = value ^ (value >>> 16);
-  h = Math.imul(h, 0x85ebca6b);
-  h ^= h >>> 13;
-  h = Math.imul(h, 0xc2b2ae35);
-  return h ^ (h >>> 16);
-}
-
-function hex32(value: number): string {
-  return (value >>> 0).toString(16).padStart(8, "0");
 }

@@ -324,7 +324,7 @@ test("200,000 keys: slices are bounded, updates go on, only what changed is kept
   assert.ok(turns >= 20, `the event loop had ${turns} turns in a save`);
 });
 
-test("a save ends at an abort, at a failing sink, and when a newer snapshot is prepared; the next one is right", async () => {
+test("a save ends at an abort, a failing sink, and when a newer snapshot is prepared; the next is right", async () => {
   const kv = new Client();
   for (let i = 0; i < 5000; i++) kv.put(`key-${i}`, `${i}`);
   const controller = new AbortController();

@@ -1,6 +1,7 @@
 /** Time and randomness for tests of the simulated bus: only `run` lets time pass, the same way each time. */
 import * as zlib from "node:zlib";
 import type { Env, Random, Timers } from "../../env/env.js";
+import { seededRandom } from "../../env/testing/seeded-random.js";
 
 interface Due {
   readonly atMs: number;
@@ -11,18 +12,18 @@ interface Due {
 export class VirtualTime {
   #nowMs = 0;
   #order = 0;
-  #state: number;
+  readonly #random: Random;
   readonly #due = new Set<Due>();
 
   constructor(seed: number) {
-    this.#state = seed >>> 0;
+    this.#random = seededRandom(seed);
   }
 
   get env(): Pick<Env, "now" | "timers" | "random" | "crc32"> {
     return {
       now: () => this.#nowMs,
       timers: this.#timers(),
-      random: this.#random(),
+      random: this.#random,
       crc32: (bytes, seed = 0) => zlib.crc32(bytes, seed),
     };
   }
@@ -65,20 +66,5 @@ export class VirtualTime {
       return { cancel: () => current.cancel() };
     };
     return { after, every, soon: (call) => after(0, call) };
-  }
-
-  /** mulberry32: small, and good enough to spread events. */
-  #random(): Random {
-    const next = (): number => {
-      this.#state = (this.#state + 0x6d2b79f5) >>> 0;
-      let mixed = Math.imul(this.#state ^ (this.#state >>> 15), this.#state | 1);
-      mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-      return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-    };
-    const int = (bound: number): number => Math.floor(next() * bound);
-    const hex = (count: number): string =>
-      Array.from({ length: count }, () => int(256).toString(16).padStart(2, "0")).join("");
-    const uuid = (): string => `${hex(4)}-${hex(2)}-4${hex(2).slice(1)}-8${hex(2).slice(1)}-${hex(6)}`;
-    return { next, int, hex, uuid };
   }
 }

@@ -12,7 +12,8 @@ export function leaderCompleteness(world: World): Invariant {
       if (index < view.first - 1) return; // in its snapshot, whose content R4 checks
       const here = view.term(index);
       if (here !== world.ledger.terms[index]) {
-        const text = `entry ${index} of term ${world.ledger.terms[index]}, committed in term ${world.ledger.committedIn[index]}`;
+        const { terms, committedIn } = world.ledger;
+        const text = `entry ${index} of term ${terms[index]}, committed in term ${committedIn[index]}`;
         throw new Violation("R3", `node ${node.id} leads term ${term} without ${text} (has term ${here})`);
       }
     },

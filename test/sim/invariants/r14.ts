@@ -1,4 +1,4 @@
-/** R14: a leader's idea of a follower: match is durable there, never goes back, and is below next. Looked at now and then. */
+/** R14: a leader's idea of a follower: match is durable there, never goes back, is below next. Looked at at times. */
 import { MessageType } from "../../../shared/types/message.js";
 import { type Invariant, Violation, type World } from "../model.js";
 
