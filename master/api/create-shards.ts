@@ -56,19 +56,22 @@ export async function createShards(context: CreateContext, request: CreateReques
   checkKey(master.store.view(), request.key, wishes);
   const reply: CreateReply = { shardIds: [], created: false, plan: [] };
   if (request.dryRun) return { ...reply, plan: dryRun(viewOf(master), wishes, env) };
-  let created = false;
-  for (const { spec, clientKey } of wishes) {
+  const isKnown = ({ clientKey }: Wish): boolean =>
+    clientKey !== "" && viewOf(master).db.clientKeys.get(clientKey) !== undefined;
+  const commit = ({ clientKey, spec }: Wish, places: readonly ReplicaPlace[]): Promise<ShardId> =>
+    master.store.commit({ kind: "createShard", clientKey, spec, places, atMs: env.wallClockMs() });
+  // A known key is answered (or refused, if the spec differs) before its places are looked at. All of them at once: a
+  // call that is repeated because time ran out must spend its time on the rest.
+  const fresh = wishes.findIndex((wish) => !isKnown(wish));
+  const old = fresh < 0 ? wishes : wishes.slice(0, fresh);
+  reply.shardIds.push(...(await Promise.all(old.map((wish) => commit(wish, [])))));
+  for (const wish of wishes.slice(old.length)) {
     if (signal.aborted) throw new OpError("DL_ERR_CANCELED", `${reply.shardIds.length} of ${wishes.length} made`);
-    const view = viewOf(master);
-    const known = clientKey !== "" && view.db.clientKeys.get(clientKey) !== undefined;
-    // A known key is answered (or refused, if the spec differs) before its places are looked at.
-    const places = known ? [] : placesFor(view, spec, env.random.int(0x7fffffff));
-    const command = { kind: "createShard", clientKey, spec, places, atMs: env.wallClockMs() } as const;
-    reply.shardIds.push(await master.store.commit(command));
-    created ||= !known;
+    const places = isKnown(wish) ? [] : placesFor(viewOf(master), wish.spec, env.random.int(0x7fffffff));
+    reply.shardIds.push(await commit(wish, places));
   }
   master.loop.poke();
-  return { ...reply, created };
+  return { ...reply, created: fresh >= 0 };
 }
 
 function viewOf(master: Master): PlanView {

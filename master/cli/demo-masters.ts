@@ -7,6 +7,7 @@ import { isOpError, OpError } from "../../shared/errors.js";
 import { callUnary, GRPC_OPTIONS, MASTER_SERVICE, type Method } from "../../shared/wire/index.js";
 
 const CALL_MS = 2_000;
+const CREATE_MS = 20_000;
 /** A master that comes back is found again within half a second. */
 const CHANNEL = {
   ...GRPC_OPTIONS,
@@ -55,9 +56,9 @@ export class MasterControl {
     return (await this.#call(MASTER_SERVICE.listOperations, { includeFinished })).operations;
   }
 
-  /** Resolves to the ids. Idempotent by key. */
+  /** Resolves to the ids. Idempotent by key. They are made one after another: many take their time. */
   async createShards(wish: ShardWish): Promise<number[]> {
-    return (await this.#call(MASTER_SERVICE.createShard, wish)).shardIds;
+    return (await this.#call(MASTER_SERVICE.createShard, wish, CREATE_MS)).shardIds;
   }
 
   close(): void {
@@ -66,12 +67,16 @@ export class MasterControl {
   }
 
   /** One round over all masters; rejects with the last error. */
-  async #call<Request, Reply>(method: Method<Request, unknown, never, Reply, false>, request: Request): Promise<Reply> {
+  async #call<Request, Reply>(
+    method: Method<Request, unknown, never, Reply, false>,
+    request: Request,
+    timeoutMs = CALL_MS,
+  ): Promise<Reply> {
     const order = [this.#preferred, ...this.addresses.filter((address) => address !== this.#preferred)];
     let last: unknown = new OpError("DL_ERR_UNREACHABLE", "no masters");
     for (const address of order) {
       try {
-        const reply = await callUnary(this.#client(address), method, request, { timeoutMs: CALL_MS });
+        const reply = await callUnary(this.#client(address), method, request, { timeoutMs });
         this.#preferred = address;
         return reply;
       } catch (error) {

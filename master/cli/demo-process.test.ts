@@ -20,7 +20,7 @@ const READY = 'console.log(JSON.stringify({ event: "ready", apiAddress: "127.0.0
 const STAY = "setInterval(() => {}, 1000);";
 
 test("a child is ready with its first ready line, and stops in order", async (t) => {
-  const child = await run(t, `console.log("hello"); ${READY} ${STAY} process.on("SIGTERM", () => process.exit(0));`);
+  const child = await run(t, `process.on("SIGTERM", () => process.exit(0)); console.log("hello"); ${READY} ${STAY}`);
   assert.equal((await child.ready()).apiAddress, "127.0.0.1:7");
   assert.ok(child.running && child.pid > 0);
   assert.equal(await child.stop(), true);

@@ -167,7 +167,7 @@ function reportLines(r: DemoReport): string[] {
     `  host death detected after    ${seconds(r.detectedMs)} (down-after ${seconds(r.downAfterMs)})`,
     `  all shards at strength after ${seconds(r.repairedMs)}`,
     `  master failover              ${seconds(r.masterFailoverMs)}, ${finished}`,
-    `  largest gap between writes   ${r.maxWriteGapMs} ms (${goal})`,
+    `  largest gap between writes   ${r.maxWriteGapMs} ms, at the ${r.maxWriteGapDuring} (${goal})`,
     `  writes                       ${writes}, ${r.doubleWrites} double`,
     `  shards at strength           ${strength}`,
     "",

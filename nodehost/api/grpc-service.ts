@@ -81,6 +81,10 @@ function completedOf(outcome: RequestResult): RequestResult {
 const NOTHING = new Uint8Array(0);
 
 function resultToWire(result: Result, index: number): { value: number; data: Uint8Array; index: number } {
+  if (result.value < 0) {
+    const what = `over gRPC a result must not be negative, it is ${result.value}`;
+    throw new OpError("DL_ERR_INVALID_OPERATION", what, { outcome: "applied" });
+  }
   return { value: result.value, data: result.data ?? NOTHING, index };
 }
 
@@ -112,8 +116,13 @@ function handlers(options: GrpcServiceOptions): Service {
     async *leaderUpdates(request, context) {
       const updates = host.leaderUpdates(request.shardId === 0 ? undefined : request.shardId)[Symbol.asyncIterator]();
       const end = (): void => void updates.return?.();
+      if (context.signal.aborted) end();
       context.signal.addEventListener("abort", end, { once: true });
-      for (let next = await updates.next(); next.done !== true; next = await updates.next()) yield next.value;
+      try {
+        for (let next = await updates.next(); next.done !== true; next = await updates.next()) yield next.value;
+      } finally {
+        end();
+      }
     },
   };
 }
@@ -149,8 +158,9 @@ function dataHandlers(host: NodeHost): Pick<Service, DataCalls> {
     async proposeBatch(request, { signal }) {
       const { shardId, commands, timeoutMs } = request;
       const state = host.proposeBatch(host.getNoOPSession(shardId), commands, callOptions(timeoutMs, signal));
-      const { result, results, index } = completedOf(await state.completed);
-      return { results: (results ?? [result ?? { value: 0 }]).map((r) => resultToWire(r, index)) };
+      const { results, index } = completedOf(await state.completed);
+      // Only the last entry's index is known.
+      return { results: (results ?? []).map((r, i, all) => resultToWire(r, i === all.length - 1 ? index : 0)) };
     },
     async read(request, { signal }) {
       const { shardId, query, timeoutMs, consistency } = request;

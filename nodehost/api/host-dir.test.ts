@@ -5,10 +5,10 @@ import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import * as path from "node:path";
 import { test } from "node:test";
-import { tempDir } from "../../test/kit/temp.js";
-import { OpError } from "../../shared/errors.js";
 import { createRealEnv } from "../../shared/env/real-env.js";
+import { OpError } from "../../shared/errors.js";
 import { SimDisk } from "../../shared/files/sim-files.js";
+import { tempDir } from "../../test/kit/temp.js";
 import { isHostId, lockDirectory, openIdentity, readIdentity, writeDurably } from "./host-dir.js";
 
 const ENV = createRealEnv();

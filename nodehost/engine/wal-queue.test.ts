@@ -46,7 +46,16 @@ async function view(db: LogDb): Promise<string> {
   const state = db.state(KEY);
   const terms = Array.from({ length: 24 }, (_, index) => db.term(KEY, index) ?? "-").join(",");
   const text = state === undefined || state.last < state.first ? "" : await logText(db);
-  return JSON.stringify([state?.hardState, state?.snapshot, state?.first, state?.last, state?.bootstrap.app, terms, text, db.list()]);
+  return JSON.stringify([
+    state?.hardState,
+    state?.snapshot,
+    state?.first,
+    state?.last,
+    state?.bootstrap.app,
+    terms,
+    text,
+    db.list(),
+  ]);
 }
 
 async function appendAll(batches: readonly (readonly LogUpdate[])[]): Promise<LogDb | undefined> {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { isOpError, OpError } from "../../shared/errors.js";
 import type { SnapshotHeader } from "./port.js";
 import type { ClusterTest } from "./suite.js";
-import { sampleHeader } from "./suite-kit.js";
+import { codeIs, sampleHeader } from "./suite-kit.js";
 
 const CHUNK = 64 * 1024;
 

@@ -11,7 +11,7 @@ import { type Message, MessageType } from "../../shared/types/message.js";
 import type { DetailedStats } from "./core.js";
 import type { TransportLimits } from "./limits.js";
 import type { Hello, Transport } from "./port.js";
-import { MemoryBook, numbered, Recorder, sampleBlock, sampleMessages } from "./suite-kit.js";
+import { codeIs, MemoryBook, numbered, Recorder, sampleBlock, sampleMessages } from "./suite-kit.js";
 import { registerSnapshotTests } from "./suite-snapshot.js";
 import type { TcpTransportOptions } from "./tcp-transport.js";
 

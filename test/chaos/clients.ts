@@ -20,10 +20,12 @@ import type { HostClient } from "../../nodehost/client/index.js";
 import { errorText, isOpError } from "../../shared/errors.js";
 import type { Operation } from "../linear/history.js";
 import type { KvInput, KvOutput } from "../linear/models.js";
+import type { Cleanup } from "./cleanup.js";
 import { SHARD } from "./hosts.js";
 
 const CLIENTS_PER_HOST = 2;
 const CALL_TIMEOUT_MS = 1000;
+const PROBE_TIMEOUT_MS = 10_000;
 /** Between two calls of a client; more after a refusal. */
 const THINK_MS = 8;
 const REFUSED_PAUSE_MS = 40;
@@ -35,6 +37,13 @@ export type KvHistory = Operation<KvInput, KvOutput>[];
 interface Asked {
   readonly key: string;
   readonly input: KvInput;
+}
+
+/** By which a call goes to host `at`. */
+interface Way {
+  readonly at: number;
+  readonly host: HostClient;
+  readonly timeoutMs: number;
 }
 
 export class Clients {
@@ -54,7 +63,10 @@ export class Clients {
   #stopped = false;
   #bug: unknown;
 
-  constructor(hosts: readonly HostClient[]) {
+  constructor(cleanup: Cleanup, hosts: readonly HostClient[]) {
+    cleanup.add(() => {
+      this.#stopped = true;
+    });
     this.#hosts = hosts;
     this.writes = hosts.map(() => 0);
   }
@@ -65,9 +77,9 @@ export class Clients {
   }
 
   start(): void {
-    this.#running = this.#hosts.flatMap((_, at) =>
+    this.#running = this.#hosts.flatMap((host, at) =>
       Array.from({ length: CLIENTS_PER_HOST }, () =>
-        this.#work(at).catch((error: unknown) => {
+        this.#work({ at, host, timeoutMs: CALL_TIMEOUT_MS }).catch((error: unknown) => {
           this.#bug ??= error;
         }),
       ),
@@ -84,10 +96,23 @@ export class Clients {
   /** Reads every key through every host, linearizably; part of the history. */
   async readAll(): Promise<void> {
     const keys = [...new Set(this.history.map((op) => op.key))];
-    for (const [at] of this.#hosts.entries()) {
+    for (const [at, host] of this.#hosts.entries()) {
       const process = this.#newProcess();
-      for (const key of keys) await this.#call(at, process, { key, input: { op: "get" } });
+      const way: Way = { at, host, timeoutMs: CALL_TIMEOUT_MS };
+      for (const key of keys) await this.#call(way, process, { key, input: { op: "get" } });
     }
+  }
+
+  /** Asks each of these clients of host `at` once for what is written now; the answers may come late. */
+  async probe(at: number, probes: readonly HostClient[]): Promise<void> {
+    const keys = [`reg-${this.#epoch}`, `log-${this.#epoch}`];
+    await Promise.all(
+      probes.flatMap((host) =>
+        keys.map((key) =>
+          this.#call({ at, host, timeoutMs: PROBE_TIMEOUT_MS }, this.#newProcess(), { key, input: { op: "get" } }),
+        ),
+      ),
+    );
   }
 
   /** Acknowledged appends that the last value read of their key does not hold exactly once. */
@@ -107,13 +132,13 @@ export class Clients {
     return this.#processes;
   }
 
-  async #work(at: number): Promise<void> {
+  async #work(way: Way): Promise<void> {
     let process = this.#newProcess();
     /** What this client last saw in a key, for compare-and-set. */
     const seen = new Map<string, string | null>();
     while (!this.#stopped) {
       const asked = this.#next(seen);
-      const outcome = await this.#call(at, process, asked);
+      const outcome = await this.#call(way, process, asked);
       if (outcome === "unknown") process = this.#newProcess();
       else if (outcome !== "refused") remember(seen, asked, outcome);
       await pause(outcome === "refused" ? REFUSED_PAUSE_MS : THINK_MS * (0.5 + Math.random()));
@@ -141,13 +166,12 @@ export class Clients {
     return { key: log, input: { op: "append", value } };
   }
 
-  async #call(at: number, process: number, asked: Asked): Promise<KvOutput | "refused" | "unknown"> {
-    const host = this.#hosts[at];
-    if (host === undefined) throw new RangeError(`no host ${at}`);
+  async #call(way: Way, process: number, asked: Asked): Promise<KvOutput | "refused" | "unknown"> {
+    const { at, host, timeoutMs } = way;
     const callMs = performance.now();
     const call = { process, key: asked.key, input: asked.input, callMs };
     try {
-      const output = await send(host, asked);
+      const output = await send(host, asked, timeoutMs);
       this.history.push({ ...call, output, returnMs: performance.now() });
       this.#acknowledged += 1;
       if (asked.input.op !== "get") this.writes[at] = (this.writes[at] ?? 0) + 1;
@@ -170,8 +194,8 @@ function remember(seen: Map<string, string | null>, { key, input }: Asked, outpu
   else if ("value" in input && input.op !== "append") seen.set(key, input.value);
 }
 
-async function send(host: HostClient, { key, input }: Asked): Promise<KvOutput> {
-  const options = { timeoutMs: CALL_TIMEOUT_MS };
+async function send(host: HostClient, { key, input }: Asked, timeoutMs: number): Promise<KvOutput> {
+  const options = { timeoutMs };
   if (input.op === "get") {
     const data = await host.read(SHARD, encodeKvQuery({ op: "get", key: kvBytes(key) }), options);
     const { found, bytes } = decodeKvAnswer(data ?? new Uint8Array(1));

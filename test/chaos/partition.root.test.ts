@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { type TestContext, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
+import { HostClient } from "../../nodehost/client/index.js";
 import { tempDir } from "../kit/temp.js";
 import { eventually } from "../kit/wait.js";
 import { Cleanup } from "./cleanup.js";
@@ -24,6 +25,7 @@ const FAULT_MS = 3000;
 const RESUME_LIMIT_MS = 10_000;
 const WRITES_OF_A_PHASE = 30;
 const ACKNOWLEDGED_MIN = 500;
+const PROBES = 4;
 
 const skip = missing("ip");
 
@@ -71,6 +73,7 @@ function counter(child: ChildProcess): () => number {
 
 interface Scene {
   readonly t: TestContext;
+  readonly cleanup: Cleanup;
   readonly net: Namespaces;
   readonly hosts: ChaosHosts;
   readonly clients: Clients;
@@ -92,8 +95,11 @@ test("P06, P20, P52: leader cut off two-way, one-way, and frozen: linearizable, 
     apiAddress: (i) => `${net.address(i)}:7501`,
   });
   await hosts.start();
-  const clients = new Clients(HOSTS.map((i) => hosts.client(i)));
-  const scene: Scene = { t, net, hosts, clients };
+  const clients = new Clients(
+    cleanup,
+    HOSTS.map((i) => hosts.client(i)),
+  );
+  const scene: Scene = { t, cleanup, net, hosts, clients };
   clients.start();
   await writesThrough(scene, HOSTS);
   const deposed = [
@@ -142,19 +148,34 @@ async function isolated(scene: Scene, what: string, cut: (leader: number, other:
 
 /** The leader stands still and does not know it: when it goes on, it must not answer from the past. */
 async function frozen(scene: Scene): Promise<number> {
-  const { hosts, t } = scene;
+  const { hosts, clients, t } = scene;
   const leader = await hosts.leader();
   const others = HOSTS.filter((i) => i !== leader);
+  const probes = await connectProbes(scene, leader);
   const startMs = performance.now();
   hosts.process(leader).signal("SIGSTOP");
   await hosts.leader(others);
   await writesThrough(scene, others);
   const resumedMs = performance.now() - startMs;
   await restOf(startMs);
+  // These reads lie before it when it wakes up, beside the news of the other leader.
+  const probed = clients.probe(leader, probes);
+  await writesThrough(scene, others);
   hosts.process(leader).signal("SIGCONT");
+  await probed;
   await writesThrough(scene, HOSTS);
   t.diagnostic(`frozen: writes after ${resumedMs.toFixed(0)} ms`);
   return leader;
+}
+
+/** Connections to one host, made before it freezes. */
+async function connectProbes({ cleanup, hosts }: Scene, at: number): Promise<HostClient[]> {
+  const probes = Array.from({ length: PROBES }, () => new HostClient(hosts.process(at).apiAddress));
+  for (const probe of probes) {
+    cleanup.add(() => probe.close());
+    await probe.info();
+  }
+  return probes;
 }
 
 /** Waits until each of these hosts has acknowledged so many more writes. */

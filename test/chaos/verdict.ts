@@ -8,7 +8,7 @@ import { kvModel } from "../linear/models.js";
 import { timelineHtml } from "../linear/timeline.js";
 import type { Clients } from "./clients.js";
 
-/** Reads everything once more, then: linearizable, and every acknowledged append is there once. Says how much it was. */
+/** Reads everything once more, then: linearizable, every acknowledged append is there once. Says how much it was. */
 export async function assertHistory(clients: Clients): Promise<string> {
   await clients.readAll();
   const { history } = clients;

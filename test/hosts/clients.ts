@@ -89,7 +89,9 @@ export class Clients {
       this.#values += 1;
       return this.history.begin("append", key, `${by.client}.${this.#values}${VALUE_END}`);
     });
-    const commands = operations.map((o) => encodeKvCommand({ op: "append", key: kvBytes(key), value: kvBytes(o.value) }));
+    const commands = operations.map((o) =>
+      encodeKvCommand({ op: "append", key: kvBytes(key), value: kvBytes(o.value) }),
+    );
     let left = count;
     const next = (): void => {
       left -= 1;

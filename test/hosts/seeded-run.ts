@@ -94,7 +94,10 @@ async function finalContent(cluster: SimCluster, clients: Clients, key: string):
 }
 
 function infoOf(cluster: SimCluster, number: number): ClusterInfo | undefined {
-  return cluster.machine(number).host?.getNodeHostInfo().clusterInfo.find((info) => info.shardId === SHARD);
+  return cluster
+    .machine(number)
+    .host?.getNodeHostInfo()
+    .clusterInfo.find((info) => info.shardId === SHARD);
 }
 
 /** Every member of the leader's membership runs, with equal index and state. */
