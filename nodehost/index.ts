@@ -1,7 +1,7 @@
 /** Public door of the library: `import { NodeHost } from "drumline"`. */
 
 export type { Env, Logger } from "../shared/env/env.js";
-export { ERROR_CODES, type ErrorCode, isOpError, OpError, type Outcome } from "../shared/errors.js";
+export { ERROR_CODES, type ErrorCode, FatalStorageError, isOpError, OpError, type Outcome } from "../shared/errors.js";
 export { LIMITS } from "../shared/limits.js";
 export type { ClusterInfo, LogInfo, NodeHostInfo } from "../shared/types/control.js";
 export type { HostId, Index, ReplicaId, ShardId, Target, Term } from "../shared/types/ids.js";

@@ -1,8 +1,8 @@
 /** The door drumline/testing, used as its users do. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { kvApp, kvBytes, encodeKvCommand } from "./apps/index.js";
-import { checkStateMachine, createMemoryLogDb, logDbSuite, MemoryLogStore, SimDisk, filesSuite } from "./testing.js";
+import { encodeKvCommand, kvApp, kvBytes } from "./apps/index.js";
+import { checkStateMachine, createMemoryLogDb, filesSuite, logDbSuite, MemoryLogStore, SimDisk } from "./testing.js";
 
 logDbSuite("memory, through the door", async () => {
   const store = new MemoryLogStore();
@@ -16,9 +16,7 @@ filesSuite("SimDisk, through the door", async () => {
 });
 
 test("a state machine that keeps the contract has no problems, one that does not has", async () => {
-  const commands = ["a", "b", "c"].map((key) =>
-    encodeKvCommand({ op: "put", key: kvBytes(key), value: kvBytes(key) }),
-  );
+  const commands = ["a", "b", "c"].map((key) => encodeKvCommand({ op: "put", key: kvBytes(key), value: kvBytes(key) }));
   assert.deepEqual(await checkStateMachine(kvApp(), commands), []);
   let calls = 0;
   const chance = {

@@ -2,7 +2,13 @@
  * `import … from "drumline/testing"`: what applications and authors of other ports need for their own tests. The
  * conformance suites register tests with node:test when they are called; `checkStateMachine` uses no test runner.
  */
-export { NO_FAULTS, SimBroker, type SimBrokerOptions, type SimBusStats, type SimFaults } from "../shared/bus/sim-bus.js";
+export {
+  NO_FAULTS,
+  SimBroker,
+  type SimBrokerOptions,
+  type SimBusStats,
+  type SimFaults,
+} from "../shared/bus/sim-bus.js";
 export { type BusSetup, busSuite } from "../shared/bus/suite.js";
 export type { Env, Logger, Metrics, Random, TimerHandle, Timers } from "../shared/env/env.js";
 export type { FileHandle, Files, OpenOptions } from "../shared/files/port.js";

@@ -153,6 +153,16 @@ export class OpError extends Error {
 export class FatalStorageError extends Error {
   override readonly name = "FatalStorageError";
   readonly code = "DL_ERR_STORAGE_FAILED" satisfies ErrorCode;
+  /**
+   * A write never came back: a thread of this process hangs in the kernel, and an orderly exit would wait for it while
+   * holding lock and ports. Only SIGKILL ends such a process.
+   */
+  readonly stuck: boolean;
+
+  constructor(message: string, options: { readonly cause?: unknown; readonly stuck?: boolean } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.stuck = options.stuck ?? false;
+  }
 }
 
 export function isOpError(value: unknown): value is OpError {

@@ -1,11 +1,14 @@
 /**
  * The life of a process that runs until it is told to stop: SIGTERM and SIGINT stop it in order, a second signal at
- * once, the end of the parent's IPC channel like SIGTERM; a fatal error ends it with exit code 70. What was opened is
+ * once, the end of the parent's IPC channel like SIGTERM; a fatal error ends it with exit code 70 (by SIGKILL if a thread
+ * hangs in a write that never returns). What was opened is
  * closed in reverse order, within the shutdown time-out. Used by the verbs broker, master and nodehost.
  */
-import { OpError } from "../../shared/errors.js";
+import { writeSync } from "node:fs";
+import { FatalStorageError, OpError } from "../../shared/errors.js";
 import { EXIT, failureLines, fatalLines } from "./failure.js";
 
+const STDERR = 2;
 const SIGNAL_NUMBERS = { SIGINT: 2, SIGTERM: 15 } as const;
 /** Timers of the environment do not keep a process alive; this one does, until it is stopped. */
 const KEEP_ALIVE_MS = 2 ** 30;
@@ -36,7 +39,9 @@ export class ProcessLife {
 
   /** Nothing may go on: says why and ends the process. */
   readonly fatal = (error: unknown): void => {
-    process.stderr.write(fatalLines(error));
+    writeSync(STDERR, fatalLines(error));
+    // See FatalStorageError.stuck: exit would wait for a thread that never returns.
+    if (error instanceof FatalStorageError && error.stuck) process.kill(process.pid, "SIGKILL");
     process.exit(EXIT.fatal);
   };
 

@@ -41,7 +41,11 @@ function rig(): Rig {
     },
   };
   const { env } = world.hostEnv(logger);
-  const info = async (sequence: number, stopping: boolean): Promise<NodeHostInfo> => ({ ...NOTHING, sequence, stopping });
+  const info = async (sequence: number, stopping: boolean): Promise<NodeHostInfo> => ({
+    ...NOTHING,
+    sequence,
+    stopping,
+  });
   const agent = new MasterAgent({ client, url: "", env, reportIntervalMs: 1_000, info });
   return { world, agent, reports, logged, state };
 }

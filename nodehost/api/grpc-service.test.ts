@@ -3,18 +3,23 @@
  * method works; every refusal carries its code, its outcome and the nearest gRPC status.
  */
 import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
 import * as path from "node:path";
 import { after, before, test } from "node:test";
 import * as grpc from "@grpc/grpc-js";
 import * as loader from "@grpc/proto-loader";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { encodeKvCommand, encodeKvQuery, kvApp, kvBytes } from "../apps/index.js";
 import { type App, NodeHost } from "../index.js";
 
 const PROTO = path.join(path.dirname(createRequire(import.meta.url).resolve("drumline/package.json")), "proto");
-const loaded = loader.loadSync("nodehost.proto", { includeDirs: [PROTO], longs: Number, defaults: true, enums: String });
+const loaded = loader.loadSync("nodehost.proto", {
+  includeDirs: [PROTO],
+  longs: Number,
+  defaults: true,
+  enums: String,
+});
 
 type Fields = Record<string, unknown>;
 interface Failure {
@@ -242,7 +247,12 @@ test("LeaderUpdates: the current state first; leaving ends the call", async () =
 const REFUSALS: readonly (readonly [string, Fields, string, grpc.status])[] = [
   ["Propose", { shardId: 9, command: "" }, "DL_ERR_SHARD_NOT_FOUND", grpc.status.NOT_FOUND],
   ["ProposeBatch", { shardId: 1, commands: [] }, "DL_ERR_INVALID_ARGUMENT", grpc.status.INVALID_ARGUMENT],
-  ["Propose", { shardId: 1, session: { shardId: 1, clientId: "0000000000000001", seriesId: 1 } }, "DL_ERR_NOT_IMPLEMENTED", grpc.status.UNIMPLEMENTED],
+  [
+    "Propose",
+    { shardId: 1, session: { shardId: 1, clientId: "0000000000000001", seriesId: 1 } },
+    "DL_ERR_NOT_IMPLEMENTED",
+    grpc.status.UNIMPLEMENTED,
+  ],
   ["OpenSession", { shardId: 1 }, "DL_ERR_NOT_IMPLEMENTED", grpc.status.UNIMPLEMENTED],
   ["CloseSession", {}, "DL_ERR_NOT_IMPLEMENTED", grpc.status.UNIMPLEMENTED],
   ["RequestAddWitness", { shardId: 1 }, "DL_ERR_NOT_IMPLEMENTED", grpc.status.UNIMPLEMENTED],
@@ -252,7 +262,12 @@ const REFUSALS: readonly (readonly [string, Fields, string, grpc.status])[] = [
   ["RequestDeleteReplica", { shardId: 1, replicaId: 0 }, "DL_ERR_INVALID_ARGUMENT", grpc.status.INVALID_ARGUMENT],
   ["StartReplica", { shardId: 5, replicaId: 1, app: "nothing" }, "DL_ERR_APP_UNKNOWN", grpc.status.NOT_FOUND],
   ["StartReplica", { shardId: 2, replicaId: 1, app: "odd" }, "DL_ERR_SHARD_ALREADY_EXISTS", grpc.status.ALREADY_EXISTS],
-  ["StartReplica", { shardId: 5, replicaId: 1, app: "kv" }, "DL_ERR_SHARD_NOT_BOOTSTRAPPED", grpc.status.FAILED_PRECONDITION],
+  [
+    "StartReplica",
+    { shardId: 5, replicaId: 1, app: "kv" },
+    "DL_ERR_SHARD_NOT_BOOTSTRAPPED",
+    grpc.status.FAILED_PRECONDITION,
+  ],
   ["StopReplica", { shardId: 5, replicaId: 1 }, "DL_ERR_SHARD_NOT_FOUND", grpc.status.NOT_FOUND],
 ];
 

@@ -1,6 +1,7 @@
-/** Replicas of real hosts on virtual time: faults stay where they are, stops wait, removed ones leave, many live together. */
+/** Replicas of real hosts on virtual time: faults stay where they are, stops wait, removed ones leave, many live. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { type Logger, silentLogger } from "../../shared/env/env.js";
 import { KV, kvPut, SHARD, SimCluster } from "../../test/hosts/sim-cluster.js";
 import { type App, type EngineListeners, noOpSession, type StateMachine } from "../index.js";
 
@@ -17,7 +18,7 @@ function machineApp(name: string, make: () => Partial<StateMachine>): App {
   return { name, kind: "memory", create };
 }
 
-test("a machine that throws fences its replica on every host alike; other shards and the hosts go on (P40)", async () => {
+test("a machine that throws fences its replica, on every host alike; all else goes on (P40)", async () => {
   const faults: string[] = [];
   const listeners: EngineListeners = { replicaFaulted: (shard, _replica, fault) => faults.push(`${shard} ${fault}`) };
   const cluster = await SimCluster.open({ hostOptions: () => ({ listeners }) }, 3);
@@ -25,7 +26,12 @@ test("a machine that throws fences its replica on every host alike; other shards
   const update = (): never => {
     throw new Error("poisoned");
   };
-  await cluster.startKv(3, {}, 2, machineApp("bad", () => ({ update })));
+  await cluster.startKv(
+    3,
+    {},
+    2,
+    machineApp("bad", () => ({ update })),
+  );
   const at = await cluster.leader(2);
   const host = cluster.host(at);
   const request = host.propose(noOpSession(2), new Uint8Array([1]));
@@ -35,7 +41,10 @@ test("a machine that throws fences its replica on every host alike; other shards
   assert.equal(new Set(faults).size, 1, "the same fault everywhere: a poisoned entry, not a broken host");
   assert.match(faults[0] ?? "", /poisoned/);
   assert.match(host.getShardInfo(2).fault, /poisoned/);
-  assert.equal((await host.propose(noOpSession(2), new Uint8Array([1])).completed).error?.code, "DL_ERR_REPLICA_FENCED");
+  assert.equal(
+    (await host.propose(noOpSession(2), new Uint8Array([1])).completed).error?.code,
+    "DL_ERR_REPLICA_FENCED",
+  );
   assert.throws(() => host.staleRead(2, undefined), { code: "DL_ERR_REPLICA_FENCED" });
   await cluster.put(at, "a", "1");
   assert.equal(await cluster.get((at + 1) % 3, "a"), "1");
@@ -51,7 +60,12 @@ test("an update that takes long does not keep another shard from working (P53)",
     new Promise((resolve) => {
       waits.push(() => resolve({ value: 7 }));
     });
-  await cluster.startKv(3, {}, 2, machineApp("slow", () => ({ update })));
+  await cluster.startKv(
+    3,
+    {},
+    2,
+    machineApp("slow", () => ({ update })),
+  );
   const at = await cluster.leader(2);
   const slow = cluster.host(at).propose(noOpSession(2), new Uint8Array([1]), { timeoutMs: 30_000 });
   await world.when("all update", () => waits.length === 3);
@@ -86,7 +100,10 @@ test("stopReplica waits for the update in flight, and the machine is closed afte
   await cluster.leader(2);
   const request = cluster.host(0).propose(noOpSession(2), new Uint8Array([1]));
   await world.run(100);
-  const stopping = cluster.host(0).stopReplica(2, 1).then(() => order.push("stopped"));
+  const stopping = cluster
+    .host(0)
+    .stopReplica(2, 1)
+    .then(() => order.push("stopped"));
   await world.run(100);
   assert.deepEqual(order, []);
   assert.equal(request.outcome?.code, "terminated", "its caller need not wait");
@@ -113,7 +130,10 @@ test("a start that fails closes the machine it was given, and leaves nothing beh
       throw new Error("cannot be made");
     },
   } as App;
-  await assert.rejects(host.startApp(cluster.members(1), false, failing, { shardId: 3, replicaId: 1 }), /cannot be made/);
+  await assert.rejects(
+    host.startApp(cluster.members(1), false, failing, { shardId: 3, replicaId: 1 }),
+    /cannot be made/,
+  );
   assert.equal(host.hasNodeInfo(3, 1), false);
   await cluster.close();
 });
@@ -210,7 +230,10 @@ test("two shards with other members on the same hosts do not mix", async () => {
   await cluster.put(0, "a", "two", 2);
   assert.equal(await cluster.get(2, "a"), "one");
   assert.equal(await cluster.get(2, "a", 2), "two");
-  assert.equal((await cluster.host(1).propose(noOpSession(2), kvPut("a", "x")).completed).error?.code, "DL_ERR_SHARD_NOT_FOUND");
+  assert.equal(
+    (await cluster.host(1).propose(noOpSession(2), kvPut("a", "x")).completed).error?.code,
+    "DL_ERR_SHARD_NOT_FOUND",
+  );
   await world.until(cluster.host(0).stopReplica(2, 11));
   await cluster.put(0, "a", "three");
   await cluster.close();
@@ -222,7 +245,9 @@ test("200 shards on three hosts elect, serve and stop, and leave no timer behind
   const { world } = cluster;
   for (let shardId = 1; shardId <= shards; shardId++) await cluster.startKv(3, {}, shardId);
   const leads = (): number => {
-    const infos = cluster.machines.flatMap(({ host }) => host?.getNodeHostInfo({ skipLogInfo: true }).clusterInfo ?? []);
+    const infos = cluster.machines.flatMap(
+      ({ host }) => host?.getNodeHostInfo({ skipLogInfo: true }).clusterInfo ?? [],
+    );
     return new Set(infos.filter((info) => info.isLeader).map((info) => info.shardId)).size;
   };
   await world.when("every shard has a leader", () => leads() === shards, 20_000);
@@ -235,4 +260,24 @@ test("200 shards on three hosts elect, serve and stop, and leave no timer behind
   await cluster.close();
   await world.run(60_000);
   assert.equal(world.pendingTimers, 0);
+});
+
+test("a listener that throws is logged and harms nothing", async () => {
+  const messages: string[] = [];
+  const error = (_fields: object, message: string): void => {
+    messages.push(message);
+  };
+  const bad = (): never => {
+    throw new Error("of the application");
+  };
+  const listeners: EngineListeners = { leaderUpdated: bad, membershipChanged: bad, snapshotCreated: bad };
+  const logger = (): Logger => ({ ...silentLogger, error });
+  const cluster = await SimCluster.open({ hostOptions: () => ({ listeners }), logger }, 3);
+  const at = await cluster.leader();
+  await cluster.put(at, "a", "1");
+  await cluster.world.until(cluster.host(at).syncRequestSnapshot(SHARD));
+  await cluster.world.until(cluster.host(at).syncRequestAddNonVoting(SHARD, 9, "h:1", 0));
+  await cluster.put((at + 1) % 3, "b", "1");
+  assert.ok(messages.length > 0 && messages.every((message) => message === "a listener threw"));
+  await cluster.close();
 });

@@ -26,7 +26,15 @@ async function rig(): Promise<Rig> {
     const onDone = (): void => {
       done.count += 1;
     };
-    return new RequestExecutor({ host, identity: host.identity, apps: APPS, files, dataDir: "/data", env: cluster.env, onDone });
+    return new RequestExecutor({
+      host,
+      identity: host.identity,
+      apps: APPS,
+      files,
+      dataDir: "/data",
+      env: cluster.env,
+      onDone,
+    });
   };
   const executor = make();
   await cluster.world.until(executor.open());
@@ -66,7 +74,10 @@ function create(cluster: SimCluster, replicaId = 1): HostAction {
 }
 
 function replicaIds(cluster: SimCluster): number[] {
-  return cluster.host(0).getNodeHostInfo().clusterInfo.map((info) => info.replicaId);
+  return cluster
+    .host(0)
+    .getNodeHostInfo()
+    .clusterInfo.map((info) => info.replicaId);
 }
 
 test("a life under a master: create, write, stop, restart, remove the data", async () => {
@@ -83,7 +94,7 @@ test("a life under a master: create, write, stop, restart, remove the data", asy
   await cluster.close();
 });
 
-test("everything wanted twice is done once: create, restart, stop, remove the data again succeed and change nothing", async () => {
+test("what is wanted twice is done once: the second create, restart, stop, removal changes nothing", async () => {
   const { cluster, run } = await rig();
   for (let i = 0; i < 2; i++) assert.equal((await run(create(cluster))).ok, true);
   await cluster.put(0, "a", "1");
@@ -97,9 +108,7 @@ test("everything wanted twice is done once: create, restart, stop, remove the da
 test("the same request id is carried out once, also while it is under way, and answered the same (P57)", async () => {
   const { cluster, executor, request, done } = await rig();
   const order = request(create(cluster));
-  const [first, second] = await cluster.world.until(
-    Promise.all([executor.execute(order), executor.execute(order)]),
-  );
+  const [first, second] = await cluster.world.until(Promise.all([executor.execute(order), executor.execute(order)]));
   assert.deepEqual(first, second);
   assert.equal(done.count, 1);
   await cluster.world.until(cluster.host(0).stopReplica(SHARD, 1));
@@ -137,13 +146,17 @@ test("an older master is refused for ever, by term and by lineage, also after a 
   cluster.machine(0).disk.crash(() => 0.99);
   const again = await reopened();
   assert.equal(again.highestMasterTerm, 1);
-  const late = await cluster.world.until(again.execute(request(create(cluster), {}, { masterLineage: 1, masterTerm: 99 })));
+  const late = await cluster.world.until(
+    again.execute(request(create(cluster), {}, { masterLineage: 1, masterTerm: 99 })),
+  );
   assert.equal(late.code, "DL_ERR_FENCED");
 });
 
 test("a request is not begun when its time has passed while it waited for an earlier one", async () => {
   const { cluster, executor, request } = await rig();
-  const blocked = executor.execute(request({ kind: "addNonVoting", replicaId: 9, target: "h:1", configChangeIndex: 0 }));
+  const blocked = executor.execute(
+    request({ kind: "addNonVoting", replicaId: 9, target: "h:1", configChangeIndex: 0 }),
+  );
   const late = executor.execute(request(create(cluster), {}, { ttlMs: 0 }));
   const other = executor.execute(request(create(cluster), { shardId: 2 }, { ttlMs: 0 }));
   const [, second, third] = await cluster.world.until(Promise.all([blocked, late, other]));
@@ -173,7 +186,7 @@ test("a create that arrives after the removal does not bring the replica back (P
   await cluster.close();
 });
 
-test("an app that is not here, a replica that is not here, another replica of the shard: each has its code", async () => {
+test("no such app, no such replica, another replica of the shard: each refusal has its code", async () => {
   const { cluster, run } = await rig();
   const unknown = { ...create(cluster), app: "nothing" } as HostAction;
   assert.equal((await run(unknown)).code, "DL_ERR_APP_UNKNOWN");

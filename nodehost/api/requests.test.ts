@@ -1,8 +1,8 @@
 /** Requests on real hosts and virtual time: every one is answered exactly once, and its outcome is true. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { decodeKvAnswer, encodeKvCommand, encodeKvQuery, kvBytes } from "../apps/index.js";
 import { KV, kvPut, SHARD, SimCluster } from "../../test/hosts/sim-cluster.js";
+import { decodeKvAnswer, encodeKvCommand, encodeKvQuery, kvBytes } from "../apps/index.js";
 import { type NodeHost, noOpSession, type RequestState } from "../index.js";
 
 function append(value: string): Uint8Array {
@@ -67,7 +67,7 @@ test("forwarded proposals that the network repeats and reorders are applied at m
   await cluster.close();
 });
 
-test("a proposal without a quorum times out as unknown, a read as without effect; both at their own deadline", async () => {
+test("without a quorum a proposal times out as unknown, a read as without effect, each in time", async () => {
   const cluster = await SimCluster.open({}, 3);
   const { world, network } = cluster;
   const at = await cluster.leader();

@@ -4,6 +4,9 @@ import { test } from "node:test";
 import { LIMITS } from "../../shared/limits.js";
 import { APPS, KV, kvPut, SHARD, SimCluster } from "../../test/hosts/sim-cluster.js";
 import { type NodeHost, noOpSession, OpError, type RequestResult } from "../index.js";
+import { createMemoryLogDb } from "../logdb/memory-logdb.js";
+import type { LogDb, Recovery } from "../logdb/port.js";
+import type { PortFactories } from "./compose.js";
 
 type Fault = "full" | "broken" | "stuck" | undefined;
 
@@ -168,4 +171,34 @@ test("errors of refused starts are OpErrors that name what is wrong", async () =
     return true;
   });
   await cluster.close();
+});
+
+test("where the log lost records, no replica is taken for one that never ran there (P49)", async () => {
+  const cluster = await SimCluster.open({ hosts: 1 });
+  const { world } = cluster;
+  await cluster.startKv(1);
+  await world.until(cluster.host(0).close());
+  const memory = createMemoryLogDb();
+  const recovery = (): Recovery => ({ ...memory.recovery(), incomplete: "segment 3 is gone" });
+  const lossy: LogDb = Object.create(memory, {
+    recovery: { value: recovery },
+    state: { value: memory.state.bind(memory) },
+    list: { value: memory.list.bind(memory) },
+    close: { value: memory.close.bind(memory) },
+    durableSequence: { value: () => 0 },
+  });
+  const machine = cluster.machine(0);
+  const factories: PortFactories = {
+    lock: async () => ({ release: async () => {} }),
+    transport: (setup) => cluster.network.createTransport(setup),
+    logDb: async () => lossy,
+  };
+  const host = await world.until(cluster.openHost(0, { factories }));
+  for (const join of [false, true]) {
+    const members = join ? new Map<number, string>() : cluster.members(1);
+    const starting = host.startApp(members, join, KV, { shardId: SHARD, replicaId: 1 });
+    await assert.rejects(world.until(starting), { code: "DL_ERR_DATA_LOST" });
+  }
+  assert.deepEqual(machine.fatal, []);
+  await world.until(host.close());
 });

@@ -145,7 +145,7 @@ export class WalLog implements WalLogDb {
 
   /** Part of the deadline: an operation did not settle. */
   overdue(what: string): void {
-    this.#fail(new Error(`${what} did not settle in time`));
+    this.#fail(new FatalStorageError(`${what} did not settle in time`, { stuck: true }));
   }
 
   /** Starts what waits, one append at a time. */
@@ -312,7 +312,8 @@ export class WalLog implements WalLogDb {
 
   #fail(cause: unknown): void {
     if (this.#fatal !== undefined) return;
-    const error = new FatalStorageError(`the log cannot be written: ${errorText(cause)}`, { cause });
+    const stuck = cause instanceof FatalStorageError && cause.stuck;
+    const error = new FatalStorageError(`the log cannot be written: ${errorText(cause)}`, { cause, stuck });
     this.#fatal = error;
     this.#writer.stop();
     this.#start.watch.stop();

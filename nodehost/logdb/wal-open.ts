@@ -92,7 +92,7 @@ async function openWith(options: WalLogDbOptions, store: CheckpointStore): Promi
   overdue.catch(() => undefined);
   const watch = new Watch(options.env, options.writeDeadlineMs ?? LIMITS.walWriteDeadlineMs, (what) => {
     late.log?.overdue(what);
-    late.fail(new FatalStorageError(`${what} did not settle in time`));
+    late.fail(new FatalStorageError(`${what} did not settle in time`, { stuck: true }));
   });
   const segments = new SegmentSet({
     files: options.files,

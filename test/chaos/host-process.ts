@@ -8,7 +8,7 @@
 
 import { EXIT, fatalLines } from "../../master/cli/failure.js";
 import { kvApp } from "../../nodehost/apps/index.js";
-import { NodeHost } from "../../nodehost/index.js";
+import { FatalStorageError, NodeHost } from "../../nodehost/index.js";
 
 export interface HostSettings {
   readonly dataDir: string;
@@ -38,6 +38,7 @@ function say(message: FromHost): void {
 
 function fatal(error: unknown): never {
   process.stderr.write(fatalLines(error));
+  if (error instanceof FatalStorageError && error.stuck) process.kill(process.pid, "SIGKILL");
   process.exit(EXIT.fatal);
 }
 

@@ -33,7 +33,7 @@ export function straceArguments(options: TraceOptions): string[] {
   const calls = DISK_CALLS.map((call) => `?${call}`).join();
   const inject = options.inject === undefined ? [] : ["-e", `inject=${options.inject}`];
   const path = options.path === undefined ? [] : ["-P", options.path];
-  return ["-f", "-y", "-o", options.log, "-e", `trace=${calls}`, ...inject, ...path];
+  return ["-f", "-q", "-y", "-o", options.log, "-e", `trace=${calls}`, ...inject, ...path];
 }
 
 /** Runs a Node program to its end, which comes by itself. */

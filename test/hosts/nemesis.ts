@@ -1,7 +1,8 @@
 /**
- * What goes wrong, drawn from the world's chance: power loss and return, partitions, bad links, slow, full and broken
- * disks, orderly restarts of hosts and replicas, snapshots, leaders that step down, members that are replaced. Which of
- * it a run may see is drawn per run ("swarm"), so that rare combinations are not drowned by frequent ones.
+ * What goes wrong, drawn from the world's chance: power loss and return, processes that stand still, partitions, bad
+ * links, slow, full and broken disks, orderly restarts of hosts and replicas, snapshots, leaders that step down,
+ * members that are replaced. Which of it a run may see is drawn per run ("swarm"), so that rare combinations are not
+ * drowned by frequent ones.
  */
 import { isOpError, type NodeHost } from "../../nodehost/index.js";
 import type { Clients } from "./clients.js";
@@ -13,6 +14,7 @@ const CALM = { dropRate: 0, duplicateRate: 0, reorderRate: 0, splitRate: 0, dela
 export const FAULTS = [
   "crash",
   "crashAll",
+  "stall",
   "isolate",
   "split",
   "oneWay",
@@ -152,6 +154,9 @@ export class Nemesis {
     const { machine, host, forMs } = at;
     const { world, env } = this.#cluster;
     switch (fault) {
+      case "stall":
+        machine.stall(forMs);
+        break;
       case "slowDisk":
         this.slowUntilMs[machine.number] = world.nowMs + forMs;
         break;

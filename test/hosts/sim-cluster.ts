@@ -47,6 +47,8 @@ export class SimMachine {
   logDb: LogDb | undefined;
   transport: SimTransport | undefined;
   kill: () => void = () => {};
+  /** The process stands still for so long; what arrives meanwhile waits. */
+  stall: (forMs: number) => void = () => {};
   /** Set while `open` is under way. */
   opening: Promise<NodeHost> | undefined;
 
@@ -108,8 +110,9 @@ export class SimCluster {
   /** Begins to open a host on what its disk holds. Time must pass for it to be done. */
   openHost(number: number, extra: Partial<NodeHostOptions> = {}): Promise<NodeHost> {
     const machine = this.machine(number);
-    const { env, kill } = this.world.hostEnv(this.#options.logger?.(number) ?? silentLogger);
+    const { env, kill, stall } = this.world.hostEnv(this.#options.logger?.(number) ?? silentLogger);
     machine.kill = kill;
+    machine.stall = stall;
     const opening = NodeHost.open({
       raftAddress: machine.address,
       dataDir: "/data",

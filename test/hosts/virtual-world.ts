@@ -49,13 +49,17 @@ export class VirtualWorld {
     if (bytes !== undefined) this.#trace = zlib.crc32(bytes, this.#trace);
   }
 
-  /** An Env whose timers end with `kill`. */
-  hostEnv(logger: Logger): { readonly env: Env; kill(): void } {
+  /** An Env whose timers end with `kill`, and are late after `stall`: its process stood still for so long. */
+  hostEnv(logger: Logger): { readonly env: Env; kill(): void; stall(forMs: number): void } {
     let dead = false;
+    let stalledUntilMs = 0;
     const after = (delayMs: number, call: () => void): TimerHandle => {
-      const timer = this.#add(delayMs, () => {
-        if (!dead) call();
-      });
+      const fire = (): void => {
+        if (dead) return;
+        if (this.#nowMs >= stalledUntilMs) call();
+        else timer = this.#add(stalledUntilMs - this.#nowMs, fire);
+      };
+      let timer = this.#add(delayMs, fire);
       return {
         cancel: () => {
           timer.canceled = true;
@@ -82,7 +86,10 @@ export class VirtualWorld {
     const kill = (): void => {
       dead = true;
     };
-    return { env, kill };
+    const stall = (forMs: number): void => {
+      stalledUntilMs = this.#nowMs + forMs;
+    };
+    return { env, kill, stall };
   }
 
   /** Lets so much time pass. */
