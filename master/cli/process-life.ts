@@ -1,8 +1,8 @@
 /**
  * The life of a process that runs until it is told to stop: SIGTERM and SIGINT stop it in order, a second signal at
- * once, the end of the parent's IPC channel like SIGTERM; a fatal error ends it with exit code 70 (by SIGKILL if a thread
- * hangs in a write that never returns). What was opened is
- * closed in reverse order, within the shutdown time-out. Used by the verbs broker, master and nodehost.
+ * once, the end of the parent's IPC channel like SIGTERM; a fatal error ends it with exit code 70 (by SIGKILL if a
+ * thread hangs in a write that never returns). What was opened is closed in reverse order, within the shutdown
+ * time-out. Used by the verbs broker, master and nodehost.
  */
 import { writeSync } from "node:fs";
 import { FatalStorageError, OpError } from "../../shared/errors.js";
