@@ -9,7 +9,7 @@ export function createRealEnv(options: { readonly logger?: Logger; readonly metr
     now: () => performance.now(),
     wallClockMs: () => Date.now(),
     timers: realTimers,
-    random: realRandom,
+    random: createRealRandom(),
     logger: options.logger ?? silentLogger,
     metrics: options.metrics ?? noMetrics,
     crc32: (bytes, seed = 0) => zlib.crc32(bytes, seed),
@@ -33,9 +33,26 @@ const realTimers: Timers = {
   },
 };
 
-const realRandom: Random = {
-  next: () => randomBytes(6).readUIntBE(0, 6) / 2 ** 48,
-  int: (bound) => Math.floor((randomBytes(6).readUIntBE(0, 6) / 2 ** 48) * bound),
-  hex: (count) => randomBytes(count).toString("hex"),
-  uuid: () => randomUUID(),
-};
+const POOL_BYTES = 4096;
+const DRAW_BYTES = 6;
+
+/** Drawn from a pool, because elections draw a time-out at every message of a leader. */
+function createRealRandom(): Random {
+  let pool = Buffer.alloc(0);
+  let offset = 0;
+  const next = (): number => {
+    if (offset + DRAW_BYTES > pool.length) {
+      pool = randomBytes(POOL_BYTES);
+      offset = 0;
+    }
+    const drawn = pool.readUIntBE(offset, DRAW_BYTES);
+    offset += DRAW_BYTES;
+    return drawn / 2 ** 48;
+  };
+  return {
+    next,
+    int: (bound) => Math.floor(next() * bound),
+    hex: (count) => randomBytes(count).toString("hex"),
+    uuid: () => randomUUID(),
+  };
+}
