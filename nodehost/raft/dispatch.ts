@@ -33,7 +33,7 @@ import {
 } from "./election.js";
 import { handleHeartbeat, handleInstallSnapshot, handleReplicate } from "./follower.js";
 import { handleNotice, isFromRemoved, isOutdatedLineage } from "./membership.js";
-import { handlePropose, handleProposeDropped } from "./proposals.js";
+import { handleLatePropose, handlePropose, handleProposeDropped } from "./proposals.js";
 import { handleReadIndex, handleReadIndexResp } from "./readindex.js";
 import { handleHeartbeatResp, handleReplicateResp } from "./replication.js";
 import { becomeFollower } from "./roles.js";
@@ -85,8 +85,7 @@ const FOLLOWER: Row = {
   [MessageType.InstallSnapshot]: handleInstallSnapshot,
   [MessageType.ReadIndex]: "ignore",
   [MessageType.ReadIndexResp]: handleReadIndexResp,
-  // Whoever sent it saw this replica lead the term: an earlier copy may have been appended, so nothing is said.
-  [MessageType.Propose]: "ignore",
+  [MessageType.Propose]: handleLatePropose,
   [MessageType.TimeoutNow]: handleTimeoutNow,
 };
 
@@ -165,8 +164,9 @@ function passesTermRule(s: RaftState, m: Message): boolean {
   return true;
 }
 
-/** Tells a stuck leader or candidate of the newer term, so that it rejoins (P16). */
+/** Tells a stuck leader or candidate of the newer term, so that it rejoins (P16), and owners what they may retry. */
 function answerLowerTerm(s: RaftState, m: Message): void {
   if (m.type === MessageType.PreVote) refusePreVote(s, m.from);
+  else if (m.type === MessageType.Propose) handleLatePropose(s, m);
   else if (m.type === MessageType.Replicate || m.type === MessageType.Heartbeat) sendHeartbeatResp(s, m.from, 0);
 }

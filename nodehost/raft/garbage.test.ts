@@ -92,7 +92,10 @@ const message: fc.Arbitrary<Message> = fc
 
 const input = fc.oneof(
   { weight: 8, arbitrary: message },
-  { weight: 3, arbitrary: fc.constantFrom("output", "flush", "apply", "tick", "campaign", "read", "propose") },
+  {
+    weight: 3,
+    arbitrary: fc.constantFrom("output", "flush", "apply", "tick", "campaign", "read", "propose", "transfer"),
+  },
 );
 
 function feed(net: Net, node: TestNode, what: Message | string): void {
@@ -101,6 +104,7 @@ function feed(net: Net, node: TestNode, what: Message | string): void {
   else if (what === "read") net.read(1);
   else if (what === "propose") net.propose(1, "x");
   else if (what === "campaign") node.raft.campaign(net.nowMs);
+  else if (what === "transfer") node.raft.transferLeadership(2, net.nowMs);
   else if (what === "tick") {
     net.nowMs += T;
     node.raft.tick(net.nowMs);

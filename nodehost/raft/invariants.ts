@@ -34,6 +34,7 @@ export interface Inspection {
     readonly inflightBytes: number;
   })[];
   readonly inflightMessagesMax: number;
+  readonly transferTarget: ReplicaId;
   readonly waitingMessages: number;
   readonly counters: Counters;
 }
@@ -73,6 +74,7 @@ export function inspect(s: RaftState): Inspection {
     pendingConfigs: [...log.pendingConfigs],
     peers,
     inflightMessagesMax: s.config.inflightMessagesMax,
+    transferTarget: s.transfer?.target ?? 0,
     waitingMessages: s.out.waiting.length,
     counters: { ...s.counters },
   };
@@ -120,6 +122,9 @@ function checkSteps(before: Inspection, now: Inspection, who: string): void {
   assert(before.vote === 0 || now.vote === before.vote, `R10 ${who}: voted ${before.vote}, then ${now.vote}`);
   if (before.role !== "leader" || now.role !== "leader") return;
   assert(now.last >= before.last, `R11 ${who}: a leader's log shrank`);
+  if (before.transferTarget !== 0 && now.transferTarget === before.transferTarget) {
+    assert(now.last === before.last, `R19 ${who}: appends while handing over to ${now.transferTarget}`);
+  }
   for (const peer of now.peers) {
     const old = before.peers.find((p) => p.replicaId === peer.replicaId);
     assert(old === undefined || peer.match >= old.match, `R14 ${who}: match of ${peer.replicaId} fell`);

@@ -18,6 +18,7 @@ import { maybeCommit } from "./replication.js";
 import { addPeers, armElection, becomeFollower } from "./roles.js";
 import { send } from "./send.js";
 import type { RaftState } from "./state.js";
+import { recheckTarget } from "./transfer.js";
 
 /** Takes a membership into use if it is not older than the one in use. */
 export function setMembership(s: RaftState, membership: Membership): void {
@@ -41,6 +42,7 @@ export function refreshMembership(s: RaftState): void {
     for (const id of s.peers.keys()) if (roleOf(membership, id) === undefined) s.peers.delete(id);
     for (const id of s.forwardedSeen.keys()) if (roleOf(membership, id) === undefined) s.forwardedSeen.delete(id);
     addPeers(s);
+    recheckTarget(s);
     maybeCommit(s);
     confirmRounds(s);
   } else {

@@ -7,12 +7,14 @@ import { claimDue, payClaims, takeUpdate, updateDue } from "./durability.js";
 import { readRoundDue, startReadRound } from "./readindex.js";
 import { feedPeers } from "./replication.js";
 import type { RaftState } from "./state.js";
+import { askDue, askTarget } from "./transfer.js";
 import type { Output } from "./types.js";
 
 /** May be true although nothing comes of it (a peer's window is full); never false when something would. */
 export function hasOutput(s: RaftState): boolean {
   const { out } = s;
   if (out.messages.length > 0 || s.replicateDue || updateDue(s) || claimDue(s) || committedDue(s)) return true;
+  if (out.transfer !== undefined || askDue(s)) return true;
   if (out.readStates.length > 0 || out.dropped.length > 0 || out.snapshotRequests.length > 0) return true;
   return out.restore !== undefined || s.removed !== s.reportedRemoved || leaderChanged(s) || readRoundDue(s);
 }
@@ -29,6 +31,7 @@ export function takeOutput(s: RaftState): Output {
   payClaims(s);
   startReadRound(s);
   if (s.replicateDue) feedPeers(s);
+  askTarget(s);
   const { out } = s;
   const leader = leaderChanged(s) ? { leaderId: s.leaderId, term: s.term } : undefined;
   const output: Output = {
@@ -40,6 +43,7 @@ export function takeOutput(s: RaftState): Output {
     snapshotRequests: out.snapshotRequests,
     leader,
     restore: out.restore,
+    transfer: out.transfer,
     removed: s.removed,
   };
   s.reportedLeaderId = s.leaderId;
@@ -50,5 +54,6 @@ export function takeOutput(s: RaftState): Output {
   if (out.dropped.length > 0) out.dropped = [];
   if (out.snapshotRequests.length > 0) out.snapshotRequests = [];
   out.restore = undefined;
+  out.transfer = undefined;
   return output;
 }

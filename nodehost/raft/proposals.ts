@@ -1,7 +1,8 @@
 /**
  * Where proposals go: into the log of a leader, to the leader from a follower, back to the owner otherwise. A request
  * is reported as dropped only if it certainly was not appended, and what was once refused is never appended later.
- * Forwarded bodies are appended at most once: by term, and by rising sequence of (member, incarnation).
+ * Forwarded bodies are appended at most once: by term, and by rising sequence of (member, incarnation). A leader that
+ * hands over refuses everything (P19).
  */
 import type { BlockBody } from "../../shared/codec/block.js";
 import { roleOf } from "../../shared/types/membership.js";
@@ -9,7 +10,8 @@ import { MessageType, type ProposeDroppedMessage, type ProposeMessage } from "..
 import { BUSY_BYTES_MAX } from "./constants.js";
 import { appendOwn } from "./replication.js";
 import { dropProposal, send } from "./send.js";
-import type { RaftState } from "./state.js";
+import type { RaftState, SeenSequences } from "./state.js";
+import { isTransferring } from "./transfer.js";
 import type { DropReason } from "./types.js";
 
 export function propose(s: RaftState, body: BlockBody): void {
@@ -31,6 +33,7 @@ export function propose(s: RaftState, body: BlockBody): void {
  * its own term (P11, P12). Each is a block of its own.
  */
 function appendOrRefuse(s: RaftState, body: BlockBody): DropReason | undefined {
+  if (isTransferring(s)) return "transferring";
   if (s.log.busyBytes > BUSY_BYTES_MAX) return "busy";
   if (body.hasConfigChange) {
     const free = s.log.pendingConfigs.length === 0 && s.log.commit >= s.termStart && body.count === 1;
@@ -40,23 +43,40 @@ function appendOrRefuse(s: RaftState, body: BlockBody): DropReason | undefined {
 }
 
 export function handlePropose(s: RaftState, m: ProposeMessage): void {
-  const { body } = m;
-  const { incarnation, sequence } = body.firstKey;
+  if (!isNew(s, s.forwardedSeen, m)) return;
+  if (appendOrRefuse(s, m.body) !== undefined) refuse(s, m);
+}
+
+/**
+ * Meant for the leadership that ended here. If no copy of it was seen then, none was appended, and none will be: its
+ * owner may retry at once. Of all others nothing is known.
+ */
+export function handleLatePropose(s: RaftState, m: ProposeMessage): void {
+  if (s.ledBefore?.term === m.term && isNew(s, s.ledBefore.seen, m)) refuse(s, m);
+}
+
+/** True for a member's next proposal, which then counts as seen. */
+function isNew(s: RaftState, allSeen: SeenSequences, m: ProposeMessage): boolean {
+  const { incarnation, sequence } = m.body.firstKey;
   if (roleOf(s.membership, m.from) === undefined) {
     s.counters.contradictory += 1;
-    return;
+    return false;
   }
-  const seen = s.forwardedSeen.get(m.from);
+  const seen = allSeen.get(m.from);
   if (seen !== undefined) {
     const repeated = incarnation === seen.incarnation ? sequence <= seen.sequence : incarnation < seen.incarnation;
     if (repeated) {
       s.counters.duplicateProposal += 1;
-      return;
+      return false;
     }
   }
-  s.forwardedSeen.set(m.from, { incarnation, sequence: sequence + body.count - 1 });
-  if (appendOrRefuse(s, body) === undefined) return;
+  allSeen.set(m.from, { incarnation, sequence: sequence + m.body.count - 1 });
+  return true;
+}
+
+function refuse(s: RaftState, m: ProposeMessage): void {
   const { shardId, id: from, term, lineage } = s;
+  const { incarnation, sequence } = m.body.firstKey;
   send(s, {
     type: MessageType.ProposeDropped,
     shardId,
@@ -66,7 +86,7 @@ export function handlePropose(s: RaftState, m: ProposeMessage): void {
     lineage,
     incarnation,
     firstSequence: sequence,
-    count: body.count,
+    count: m.body.count,
   });
 }
 

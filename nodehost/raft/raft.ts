@@ -18,7 +18,8 @@ import { armElection, canCampaign } from "./roles.js";
 import { snapshotCreated, snapshotSent } from "./snapshots.js";
 import { RaftState } from "./state.js";
 import { deadlineMs, stepDown, tick } from "./timers.js";
-import type { Output, PeerStatus, RaftCore, RaftDeps, RaftRole, RaftStatus } from "./types.js";
+import { beginTransfer } from "./transfer.js";
+import type { Output, PeerStatus, RaftCore, RaftDeps, RaftRole, RaftStatus, TransferRefusal } from "./types.js";
 
 export class Raft implements RaftCore {
   readonly #s: RaftState;
@@ -118,6 +119,11 @@ export class Raft implements RaftCore {
     if (this.#s.role !== "leader" && canCampaign(this.#s)) startElection(this.#s);
   }
 
+  transferLeadership(target: ReplicaId, nowMs: TimeMs): TransferRefusal | undefined {
+    this.#advance(nowMs);
+    return beginTransfer(this.#s, target);
+  }
+
   stepDown(nowMs: TimeMs): void {
     this.#advance(nowMs);
     stepDown(this.#s);
@@ -132,11 +138,13 @@ export class Raft implements RaftCore {
     const { shardId, id: replicaId, role, term, vote, leaderId, membership, log } = s;
     const { commit, applied, first, last, durable } = log;
     const activeSinceMs = s.nowMs - s.config.electionTimeoutMs;
+    const transferTarget = s.transfer?.target ?? 0;
     const peers: PeerStatus[] = [];
     for (const { id, match, next, state, lastContactMs } of s.peers.values()) {
       peers.push({ replicaId: id, match, next, state, active: lastContactMs >= activeSinceMs, lastContactMs });
     }
-    return { shardId, replicaId, role, term, vote, leaderId, commit, applied, first, last, durable, membership, peers };
+    const head = { shardId, replicaId, role, term, vote, leaderId };
+    return { ...head, commit, applied, first, last, durable, membership, transferTarget, peers };
   }
 
   /** What the invariant checks and tests look at; not for the engine. */

@@ -10,6 +10,7 @@ import { abandonForwardedReads, abandonLeaderReads } from "./readindex.js";
 import { appendOwn } from "./replication.js";
 import { abandonWaiting } from "./send.js";
 import type { RaftState } from "./state.js";
+import { leaderKnown } from "./transfer.js";
 
 /** T … 2T from now, in milliseconds. */
 export function armElection(s: RaftState, extraMs = 0): void {
@@ -32,6 +33,7 @@ export function setLeader(s: RaftState, leaderId: ReplicaId): void {
   if (s.leaderId === leaderId) return;
   s.leaderId = leaderId;
   abandonForwardedReads(s);
+  if (leaderId !== 0) leaderKnown(s);
 }
 
 /** Follower of `leaderId` (0 = unknown) in `term`. A follower keeps its election deadline: a vote may be refused. */
@@ -63,7 +65,6 @@ export function becomeLeader(s: RaftState): void {
   s.role = "leader";
   s.votes.clear();
   setLeader(s, s.id);
-  s.forwardedSeen.clear();
   s.peers = new Map();
   addPeers(s);
   s.heartbeatDueMs = s.nowMs + s.config.heartbeatIntervalMs;
@@ -85,7 +86,8 @@ export function addPeers(s: RaftState): void {
 function leaveLeadership(s: RaftState): void {
   abandonLeaderReads(s);
   s.peers = new Map();
-  s.forwardedSeen.clear();
+  s.ledBefore = { term: s.term, seen: s.forwardedSeen };
+  s.forwardedSeen = new Map();
   s.replicateDue = false;
 }
 

@@ -19,6 +19,7 @@ import type {
   RaftStart,
   ReadState,
   SnapshotRequest,
+  TransferResult,
 } from "./types.js";
 
 /** Inputs that were not used, by reason. For tests, metrics and people. */
@@ -44,6 +45,18 @@ export interface OutputBuffer {
   dropped: Dropped[];
   snapshotRequests: SnapshotRequest[];
   restore: SnapshotMeta | undefined;
+  transfer: TransferResult | undefined;
+}
+
+/** Highest sequence seen, per member, with its incarnation. */
+export type SeenSequences = Map<ReplicaId, { incarnation: number; sequence: number }>;
+
+/** Leadership being handed over. Outlives the leadership until the next leader is known. */
+export interface Transfer {
+  readonly target: ReplicaId;
+  readonly deadlineMs: TimeMs;
+  /** TimeoutNow was sent. */
+  asked: boolean;
 }
 
 export class RaftState {
@@ -103,9 +116,13 @@ export class RaftState {
   termStart: Index = 0;
   heartbeatDueMs: TimeMs = 0;
   replicateDue = false;
-  /** Highest forwarded sequence seen in this term, per member. */
-  forwardedSeen = new Map<ReplicaId, { incarnation: number; sequence: number }>();
+  /** Of forwarded proposals, in this term. */
+  forwardedSeen: SeenSequences = new Map();
   readonly reads = new ReadQueue();
+
+  transfer: Transfer | undefined;
+  /** The term led last, and what was seen of forwarded proposals in it. */
+  ledBefore: { readonly term: Term; readonly seen: SeenSequences } | undefined;
 
   /** Snapshot the log was reset to and the state machine has not restored yet. */
   restoring: SnapshotMeta | undefined;
@@ -124,6 +141,7 @@ export class RaftState {
     dropped: [],
     snapshotRequests: [],
     restore: undefined,
+    transfer: undefined,
   };
   /** For quorum arithmetic, reused. */
   readonly scratch: number[] = [];

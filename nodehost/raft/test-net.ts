@@ -13,7 +13,7 @@ import { type Message, MessageType, type SnapshotMeta } from "../../shared/types
 import { checkInvariants, type Inspection } from "./invariants.js";
 import { Raft } from "./raft.js";
 import { bootstrapBlock, Disk, HEARTBEAT, membershipOf, randomOf, SHARD, T, withChange } from "./test-disk.js";
-import type { Dropped, Output, RaftConfig, RaftUpdate, ReadState, SnapshotRequest } from "./types.js";
+import type { Dropped, Output, RaftConfig, RaftUpdate, ReadState, SnapshotRequest, TransferResult } from "./types.js";
 
 export { HEARTBEAT, membershipOf, randomOf, SHARD, T };
 
@@ -38,6 +38,7 @@ export class TestNode {
   snapshotRequests: SnapshotRequest[] = [];
   removed: Output["removed"];
   leaders: string[] = [];
+  transfers: TransferResult[] = [];
   inspection: Inspection | undefined;
 
   constructor(id: ReplicaId, disk: Disk, raft: Raft) {
@@ -161,6 +162,7 @@ export class Net {
     node.snapshotRequests.push(...out.snapshotRequests);
     if (out.removed !== undefined) node.removed = out.removed;
     if (out.leader !== undefined) node.leaders.push(`${out.leader.leaderId}@${out.leader.term}`);
+    if (out.transfer !== undefined) node.transfers.push(out.transfer);
     if (out.restore !== undefined) node.restores.push(out.restore);
     if (!node.slowDisk) this.flush(node.id);
     if (!node.slowApply) this.apply(node.id);

@@ -1,13 +1,14 @@
-/** What becomes due by time: heartbeats and check-quorum of a leader, elections of everybody else. Called by Raft. */
+/** What becomes due by time: heartbeats, check-quorum, the end of a transfer; elections of everybody else. Called by Raft. */
 import type { TimeMs } from "../../shared/types/ids.js";
 import { startElection } from "./election.js";
 import { hasQuorumContact, sendHeartbeats } from "./replication.js";
 import { armElection, becomeFollower, canCampaign } from "./roles.js";
 import type { RaftState } from "./state.js";
+import { askAgain, expireTransfer } from "./transfer.js";
 
 /** Time at which `tick` next has something to do. */
 export function deadlineMs(s: RaftState): TimeMs {
-  if (s.role === "leader") return s.heartbeatDueMs;
+  if (s.role === "leader") return Math.min(s.heartbeatDueMs, s.transfer?.deadlineMs ?? Number.POSITIVE_INFINITY);
   return s.isVoter && s.removed === undefined ? s.electionDeadlineMs : Number.POSITIVE_INFINITY;
 }
 
@@ -19,12 +20,15 @@ export function tick(s: RaftState): void {
 }
 
 function leaderTick(s: RaftState): void {
+  expireTransfer(s);
+  if (s.nowMs < s.heartbeatDueMs) return;
   if (s.config.checkQuorum && !hasQuorumContact(s)) {
     becomeFollower(s, s.term, 0);
     return;
   }
   s.heartbeatDueMs = s.nowMs + s.config.heartbeatIntervalMs;
   sendHeartbeats(s);
+  askAgain(s);
 }
 
 /** Gives up leadership and lets others win the next election. */

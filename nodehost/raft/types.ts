@@ -104,6 +104,26 @@ export interface SnapshotRequest {
   readonly term: Term;
 }
 
+/** Why a transfer did not begin: nothing happened. */
+export type TransferRefusal = "notLeader" | "busy" | "invalidTarget";
+
+/** The end of a transfer that began here. */
+export interface TransferResult {
+  readonly target: ReplicaId;
+  /**
+   * done: another replica leads, the target as a rule, another one if it won the election.
+   * aborted: this replica leads on, or again, and takes proposals.
+   */
+  readonly outcome: "done" | "aborted";
+  /** Set when aborted. */
+  readonly reason: "timeout" | "targetRemoved" | "leadsAgain" | undefined;
+  /** The target was told to campaign: after an abort it may still do so and win. */
+  readonly asked: boolean;
+  /** Who leads now, in which term. */
+  readonly leaderId: ReplicaId;
+  readonly term: Term;
+}
+
 export interface Output {
   readonly update: RaftUpdate | undefined;
   readonly messages: readonly Message[];
@@ -119,6 +139,8 @@ export interface Output {
    * else is applied.
    */
   readonly restore: SnapshotMeta | undefined;
+  /** A transfer begun by `transferLeadership` ended. Each is reported once, if this replica lives to see its end. */
+  readonly transfer: TransferResult | undefined;
   /** This replica is in the applied Removed set of a peer, or its lineage is superseded: the owner stops it. */
   readonly removed: "removed" | "superseded" | undefined;
 }
@@ -147,6 +169,8 @@ export interface RaftStatus {
   /** Highest index durable here. */
   readonly durable: Index;
   readonly membership: Membership;
+  /** Target of the transfer under way, 0 = none. On a leader: proposals are refused. */
+  readonly transferTarget: ReplicaId;
   /** Filled on the leader only. */
   readonly peers: readonly PeerStatus[];
 }
@@ -187,6 +211,11 @@ export interface RaftCore {
   unreachable(replica: ReplicaId): void;
   /** Start an election now (tests, transfer). Ignored by non-voters. */
   campaign(nowMs: TimeMs): void;
+  /**
+   * Hand leadership over to another voter. Returns why not, or nothing: then proposals are dropped ("transferring")
+   * until it ends, within one election timeout, by `Output.transfer`.
+   */
+  transferLeadership(target: ReplicaId, nowMs: TimeMs): TransferRefusal | undefined;
   /** Give up leadership: no heartbeats, no proposals, follower without leader. */
   stepDown(nowMs: TimeMs): void;
   takeOutput(): Output;

@@ -3,8 +3,8 @@
  * event pays only for the invariants that look at it. This file also turns "the node was touched" into "its commit
  * advanced", "it became leader", and keeps the ledger.
  */
-import type { Dropped, RaftUpdate, ReadState } from "../../nodehost/raft/types.js";
-import type { Index, RequestKey } from "../../shared/types/ids.js";
+import type { Dropped, RaftUpdate, ReadState, TransferResult } from "../../nodehost/raft/types.js";
+import type { Index, ReplicaId, RequestKey } from "../../shared/types/ids.js";
 import type { Message, SnapshotMeta } from "../../shared/types/message.js";
 import type { DecodedEntry } from "./machine.js";
 import type { ChecksPort, Invariant, SimNode, World } from "./model.js";
@@ -25,6 +25,7 @@ export class Checks implements ChecksPort {
     this.#lists = {
       start: having(all, "onStart"),
       input: having(all, "afterInput"),
+      tick: having(all, "afterTick"),
       output: having(all, "afterOutput"),
       leader: having(all, "onLeader"),
       firstCommit: having(all, "onFirstCommit"),
@@ -38,6 +39,8 @@ export class Checks implements ChecksPort {
       answer: having(all, "onAnswer"),
       reads: having(all, "onRead"),
       dropped: having(all, "onDropped"),
+      transfer: having(all, "onTransfer"),
+      transferred: having(all, "onTransferred"),
       read: having(all, "onReadState"),
       removed: having(all, "onRemoved"),
     };
@@ -73,6 +76,10 @@ export class Checks implements ChecksPort {
       ledger.committedIn[i] = term;
     }
     ledger.commit = commit;
+  }
+
+  ticked(node: SimNode): void {
+    for (const invariant of this.#lists.tick) invariant.afterTick(node);
   }
 
   afterOutput(node: SimNode): void {
@@ -117,6 +124,17 @@ export class Checks implements ChecksPort {
 
   dropped(node: SimNode, dropped: Dropped): void {
     for (const invariant of this.#lists.dropped) invariant.onDropped(node, dropped);
+  }
+
+  transferBegan(node: SimNode, target: ReplicaId): void {
+    for (const invariant of this.#lists.transfer) invariant.onTransfer(node, target);
+  }
+
+  transferred(node: SimNode, result: TransferResult): void {
+    const { ledger } = this.#world;
+    if (result.outcome === "done") ledger.transfersDone += 1;
+    else ledger.transfersAborted += 1;
+    for (const invariant of this.#lists.transferred) invariant.onTransferred(node, result);
   }
 
   readState(node: SimNode, read: ReadState): void {

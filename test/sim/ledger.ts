@@ -24,6 +24,8 @@ export class Ledger {
   crashes = 0;
   /** Snapshots of other replicas restored. */
   installs = 0;
+  transfersDone = 0;
+  transfersAborted = 0;
   /** Runs that ended with the one voter that is left waiting for the vote of a removed one (liveness.ts). */
   stranded = 0;
   /** Newest membership applied anywhere. */

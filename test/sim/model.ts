@@ -11,6 +11,7 @@ import type {
   RaftUpdate,
   ReadState,
   SnapshotRequest,
+  TransferResult,
 } from "../../nodehost/raft/types.js";
 import type { EntryBlock, EntryType } from "../../shared/codec/block.js";
 import type { Index, ReplicaId, RequestKey, Term, TimeMs } from "../../shared/types/ids.js";
@@ -113,6 +114,7 @@ export interface SimNode {
   receive(message: Message): void;
   propose(type: EntryType, commands: readonly Uint8Array[]): void;
   readIndex(key: RequestKey): void;
+  transferLeadership(target: ReplicaId): void;
   nextKey(): RequestKey;
   issued(key: RequestKey): boolean;
   snapshotSent(to: ReplicaId, index: Index, ok: boolean): void;
@@ -157,6 +159,7 @@ export interface WorkloadPort {
 export interface ChecksPort {
   started(node: SimNode): void;
   afterInput(node: SimNode): void;
+  ticked(node: SimNode): void;
   afterOutput(node: SimNode): void;
   beforeAppend(node: SimNode, update: RaftUpdate): void;
   beforeDurable(node: SimNode, update: RaftUpdate): void;
@@ -168,6 +171,8 @@ export interface ChecksPort {
   answered(node: SimNode, key: RequestKey, index: Index): void;
   reads(node: SimNode, key: RequestKey): void;
   dropped(node: SimNode, dropped: Dropped): void;
+  transferBegan(node: SimNode, target: ReplicaId): void;
+  transferred(node: SimNode, result: TransferResult): void;
   readState(node: SimNode, read: ReadState): void;
   removed(node: SimNode, why: string): void;
 }
@@ -179,6 +184,8 @@ export interface Invariant {
   onStart?(node: SimNode): void;
   /** After every input, before the output is taken: role, term and commit are new, the log is not. */
   afterInput?(node: SimNode): void;
+  /** After the core was told the time because something was due. */
+  afterTick?(node: SimNode): void;
   /** After the output was taken and performed. */
   afterOutput?(node: SimNode): void;
   onLeader?(node: SimNode): void;
@@ -199,6 +206,10 @@ export interface Invariant {
   /** The node's owner asks for a read. */
   onRead?(node: SimNode, key: RequestKey): void;
   onDropped?(node: SimNode, dropped: Dropped): void;
+  /** The node took the order to hand leadership over. */
+  onTransfer?(node: SimNode, target: ReplicaId): void;
+  /** The node reported the end of a transfer. */
+  onTransferred?(node: SimNode, result: TransferResult): void;
   onReadState?(node: SimNode, read: ReadState): void;
   onRemoved?(node: SimNode, why: string): void;
 }

@@ -35,6 +35,9 @@ export class Nemesis implements NemesisPort {
     const acks = out.messages[0]?.type === MessageType.ReplicateResp;
     let chance = out.update === undefined && !acks ? 0 : options.crashOnAppend;
     if (options.crashOnVote > 0 && aboutVotes(node, out)) chance = Math.max(chance, options.crashOnVote);
+    if (options.crashOnTransfer > 0 && out.messages.some((m) => m.type === MessageType.TimeoutNow)) {
+      chance = Math.max(chance, options.crashOnTransfer);
+    }
     if (options.crashOnSnapshot > 0 && out.update?.snapshot !== undefined) chance = options.crashOnSnapshot;
     return this.#random.chance(chance) ? this.#random.pick(CRASH_POINTS) : "none";
   }

@@ -40,6 +40,7 @@ export class Network implements NetworkPort {
       return;
     }
     const r = this.#random;
+    if (message.type === MessageType.TimeoutNow && r.chance(options.transferLoss)) return;
     this.#old[this.#sent++ % OLD_MESSAGES] = message;
     if (!r.chance(options.dropChance)) this.#push(message, this.#delay());
     else if (r.chance(options.unreachableChance)) this.#noticed(message);

@@ -183,6 +183,13 @@ export class ReplicaNode implements SimNode {
     this.touched();
   }
 
+  transferLeadership(target: ReplicaId): void {
+    const { core, world } = this;
+    if (core === undefined) return;
+    if (core.transferLeadership(target, this.clock()) === undefined) world.checks.transferBegan(this, target);
+    this.touched();
+  }
+
   nextKey(): RequestKey {
     return { replicaId: this.id, incarnation: this.disk.incarnation, sequence: this.#nextSequence++ };
   }
@@ -265,6 +272,7 @@ export class ReplicaNode implements SimNode {
       const { leaderId, term } = out.leader;
       trace.note(now, this.id, EventKind.Turn, `term ${term} leader ${leaderId} role ${this.core?.role ?? "?"}`);
     }
+    if (out.transfer !== undefined) checks.transferred(this, out.transfer);
     checks.afterOutput(this);
     this.applier.enqueue(out.committed);
     for (const read of out.readStates) this.applier.confirmed(read);
@@ -345,6 +353,7 @@ export class ReplicaNode implements SimNode {
     world.trace.event(world.now, EventKind.Timer, this.id, undefined);
     world.steps += 1;
     core.tick(now);
+    world.checks.ticked(this);
     this.touched();
   }
 }

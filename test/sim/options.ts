@@ -34,8 +34,10 @@ export interface SimOptions {
   readonly readEveryMs: number;
   /** 0 = no membership changes. */
   readonly configEveryMs: number;
-  /** 0 = none. Campaigns, step-downs, TimeoutNow. */
+  /** 0 = none. Campaigns, step-downs, stray TimeoutNow. */
   readonly disturbEveryMs: number;
+  /** 0 = none. Leadership is moved, to good and to bad targets. */
+  readonly transferEveryMs: number;
   // disk
   readonly diskMs: number;
   readonly diskSlowChance: number;
@@ -51,6 +53,8 @@ export interface SimOptions {
   readonly dropChance: number;
   readonly duplicateChance: number;
   readonly replayChance: number;
+  /** TimeoutNow is lost with this probability, beside `dropChance`. */
+  readonly transferLoss: number;
   /** A lost message is noticed by its sender (a broken connection). */
   readonly unreachableChance: number;
   // nemesis (0 = off)
@@ -67,6 +71,8 @@ export interface SimOptions {
   readonly crashOnCommit: number;
   readonly crashOnConfig: number;
   readonly crashOnSnapshot: number;
+  /** The leader that sends TimeoutNow. */
+  readonly crashOnTransfer: number;
 }
 
 /** Draws the options of `seed`. Half of the fault classes are off on average. */
@@ -101,6 +107,16 @@ export function drawOptions(seed: number, steps: number): SimOptions {
     disturbEveryMs: on(0.4) ? r.logRange(T, 20 * T) : 0,
     ...drawEnvironment(r, T),
     ...drawNemesis(r, T),
+    ...drawTransfers(r, T),
+  };
+}
+
+function drawTransfers(r: Prng, T: number) {
+  const on = (probability = 0.5): boolean => r.chance(probability);
+  return {
+    transferEveryMs: on(0.6) ? r.logRange(Math.floor(T / 4), 6 * T) : 0,
+    transferLoss: on(0.3) ? r.float() : 0,
+    crashOnTransfer: on(0.4) ? r.float() ** 2 : 0,
   };
 }
 

@@ -38,6 +38,8 @@ export interface Coverage {
   readonly changes: number;
   readonly crashes: number;
   readonly installs: number;
+  readonly transfers: number;
+  readonly aborts: number;
   readonly stranded: number;
 }
 
@@ -52,6 +54,8 @@ export function addCoverage(a: Coverage, b: Coverage): Coverage {
     changes: a.changes + b.changes,
     crashes: a.crashes + b.crashes,
     installs: a.installs + b.installs,
+    transfers: a.transfers + b.transfers,
+    aborts: a.aborts + b.aborts,
     stranded: a.stranded + b.stranded,
   };
 }
@@ -100,6 +104,8 @@ export function coverageOf(world: SimulatedWorld | undefined): Coverage {
     changes: ledger?.membershipAt.size ?? 0,
     crashes: ledger?.crashes ?? 0,
     installs: ledger?.installs ?? 0,
+    transfers: ledger?.transfersDone ?? 0,
+    aborts: ledger?.transfersAborted ?? 0,
     stranded: ledger?.stranded ?? 0,
   };
 }

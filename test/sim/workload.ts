@@ -11,6 +11,7 @@ import { keyNumber } from "./machine.js";
 import { NODES_MAX, SHARD_ID, type SimNode, type WorkloadPort, type World } from "./model.js";
 import type { Prng } from "./prng.js";
 import { EventKind } from "./queue.js";
+import { drawTarget } from "./transfers.js";
 
 const VOTERS_MAX = 5;
 const LEARNERS_MAX = 2;
@@ -28,11 +29,12 @@ export class Workload implements WorkloadPort {
   }
 
   begin(): void {
-    const { proposeEveryMs, readEveryMs, configEveryMs, disturbEveryMs } = this.#world.options;
+    const { proposeEveryMs, readEveryMs, configEveryMs, disturbEveryMs, transferEveryMs } = this.#world.options;
     this.#every(proposeEveryMs, (node) => this.write(node));
     this.#every(readEveryMs, (node) => this.read(node));
     this.#every(configEveryMs, (node) => this.#change(node));
     this.#every(disturbEveryMs, (node) => this.#disturb(node));
+    this.#every(transferEveryMs, (node) => node.transferLeadership(drawTarget(this.#world, node, this.#random)));
   }
 
   #every(meanMs: number, call: (node: SimNode) => void): void {
@@ -131,7 +133,7 @@ export class Workload implements WorkloadPort {
     node.touched();
   }
 
-  /** A leader hands over: what the engine does for a transfer. */
+  /** As of a transfer that the leader gave up long ago. */
   #timeoutNow(): void {
     const leader = this.#world.leader();
     if (leader?.core === undefined) return;

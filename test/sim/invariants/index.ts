@@ -17,6 +17,7 @@ import { onlyVotersCount } from "./r13.js";
 import { progressIsTrue } from "./r14.js";
 import { readsAreFresh } from "./r16.js";
 import { membershipAgrees } from "./r17.js";
+import { transfersAreSafe } from "./r19.js";
 
 export function createInvariants(world: World): readonly Invariant[] {
   const all = [
@@ -36,6 +37,7 @@ export function createInvariants(world: World): readonly Invariant[] {
     progressIsTrue,
     readsAreFresh,
     membershipAgrees,
+    transfersAreSafe,
     oracle,
   ];
   return all.map((create) => create(world));
