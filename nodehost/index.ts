@@ -9,11 +9,14 @@ export type { ConfigChangeKind, Membership, Role } from "../shared/types/members
 // For programs that run hosts and masters: the gRPC server's start and end, who lives in a directory, and discovery.
 export { bindServer, closeServer } from "./api/grpc-service.js";
 export { type HostIdentity, readIdentity } from "./api/host-dir.js";
+export type { NodeHostState } from "./api/info.js";
 export { discoverDeployment } from "./api/nats-master-client.js";
-export { NodeHost, type NodeHostState } from "./api/nodehost.js";
+export { NodeHost } from "./api/nodehost.js";
 export { type CallOptions, checkAddress, type NodeHostOptions } from "./api/options.js";
 export { noOpSession, type Session } from "./api/session.js";
+export type { PeerStats, ShardStats } from "./api/stats.js";
 export type {
+  DrainResult,
   EngineListeners,
   LeaderUpdate,
   ReplicaConfig,

@@ -40,8 +40,8 @@ export const ERROR_CODES = {
   DL_ERR_INVALID_CONFIG: rejected("a configuration value is not valid", "correct the key named in the message"),
   DL_ERR_INVALID_ADDRESS: rejected("an address is not host:port", "give host:port"),
   DL_ERR_INVALID_TARGET: rejected(
-    "a membership target is not valid",
-    "give a host id or host:port that no other member uses",
+    "a target is not valid",
+    "for a member: a host id or host:port that no other member uses; for a transfer: another voter",
   ),
   DL_ERR_INVALID_SESSION: rejected("the session does not fit this call", "use a session of this shard"),
   DL_ERR_INVALID_OPERATION: rejected("this replica cannot do that", "ask a replica whose role allows it"),
@@ -105,7 +105,7 @@ export const ERROR_CODES = {
   ),
   DL_ERR_UNREACHABLE: unknown("the other side cannot be reached", "check the address and that it runs"),
   DL_ERR_BUS_LOST: unknown("the message bus dropped the message", "it is retried where that is safe"),
-  DL_ERR_NOT_LEADER: busy("this master does not lead", "ask the master named in the message"),
+  DL_ERR_NOT_LEADER: busy("the one asked does not lead", "ask the leader named in the message"),
   DL_ERR_NOT_PLACEABLE: rejected(
     "there are not enough hosts for what is wanted",
     "add hosts or ask for fewer replicas",

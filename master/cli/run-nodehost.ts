@@ -18,6 +18,8 @@ import { type Flags, loadSettings } from "./settings.js";
 
 const ASK_TIMEOUT_MS = 5_000;
 const ASK_PAUSE_MS = 250;
+/** Part of the shutdown time-out in which leaderships are moved; what is left then is given up. */
+const HANDOVER_SHARE = 1 / 3;
 /** Leaders given up are elected elsewhere within about an election timeout. */
 const HANDOVER_TICKS = 2;
 
@@ -44,7 +46,8 @@ async function openNodeHost(output: Output, values: NodeHostConfig, life: Proces
   const deploymentId = await deploymentOf(values, { bus, env, output, signal: life.signal });
   const host = await NodeHost.open(hostOptions(values, { apps, bus, env, deploymentId, onFatal: life.fatal }));
   late.host = host;
-  life.defer(() => closeHost(host, env, values.rttMs));
+  const timeoutMs = Math.max(1, values.shutdownTimeout * HANDOVER_SHARE);
+  life.defer(() => closeHost(host, env, { rttMs: values.rttMs, timeoutMs }));
   refuseMasterData(host, values.data);
   life.becomeReady();
   const { hostId, raftAddress, apiAddress } = host;
@@ -85,11 +88,12 @@ function hostOptions(values: NodeHostConfig, parts: HostParts): NodeHostOptions 
   };
 }
 
-/** Gives leaderships away first, so that clients wait for an election and not for a time-out. */
-async function closeHost(host: NodeHost, env: Env, rttMs: number): Promise<void> {
-  const leads = host.getNodeHostInfo({ skipLogInfo: true }).clusterInfo.some((info) => info.isLeader);
-  host.stepDownAll();
-  if (leads) await new Promise<void>((resolve) => env.timers.after(rttMs * HANDOVER_TICKS, resolve));
+/** Moves leaderships first, so that clients wait for a round trip and not for an election. */
+async function closeHost(host: NodeHost, env: Env, limits: { rttMs: number; timeoutMs: number }): Promise<void> {
+  const { rttMs, timeoutMs } = limits;
+  const { moved, steppedDown } = await host.drain({ timeoutMs });
+  if (moved + steppedDown > 0) env.logger.info({ moved, steppedDown }, "leaderships handed over");
+  if (steppedDown > 0) await new Promise<void>((resolve) => env.timers.after(rttMs * HANDOVER_TICKS, resolve));
   await host.close();
 }
 

@@ -121,7 +121,7 @@ export class Master {
     this.#watch.stop();
     this.#ingest.stop();
     await this.loop.stop();
-    this.store.stepDown();
+    await this.store.stepDown();
     await this.store.close();
   }
 

@@ -19,6 +19,7 @@ import {
 /** The master's own shard. */
 export const MASTER_SHARD = 0;
 const PROPOSE_TIMEOUT_MS = 5_000;
+const HANDOVER_TIMEOUT_MS = 1_000;
 
 export interface MasterMember {
   readonly replicaId: ReplicaId;
@@ -119,8 +120,9 @@ export class Store {
     return this.#host.getShardInfo(MASTER_SHARD);
   }
 
-  stepDown(): void {
-    this.#host.stepDownAll();
+  /** Lets another master lead, by transfer if one can take over at once. */
+  async stepDown(): Promise<void> {
+    await this.#host.drain({ timeoutMs: HANDOVER_TIMEOUT_MS });
   }
 
   close(): Promise<void> {

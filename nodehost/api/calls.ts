@@ -6,11 +6,12 @@ import { EntryType } from "../../shared/codec/block.js";
 import { encodeConfigChange } from "../../shared/codec/membership.js";
 import type { Env } from "../../shared/env/env.js";
 import { errorText, isOpError, OpError } from "../../shared/errors.js";
-import { isSafeUint, type ReplicaId, type ShardId, type Target } from "../../shared/types/ids.js";
+import { isSafeUint, type ReplicaId, type ShardId, type Target, type Term } from "../../shared/types/ids.js";
 import type { ConfigChange, ConfigChangeKind } from "../../shared/types/membership.js";
 import {
   type Engine,
   errorOf,
+  notLeaderError,
   type Replica,
   type RequestKind,
   RequestState,
@@ -126,6 +127,31 @@ export class Calls {
       refuse(request, replica.propose(request, EntryType.ConfigChange, [encodeConfigChange(change)]));
     }
     return request;
+  }
+
+  transfer(shardId: ShardId, target: ReplicaId, options?: CallOptions): RequestState {
+    const { request, replica } = this.#open("transfer", shardId, options);
+    if (replica === undefined) return request;
+    this.#engine.watch(request);
+    refuse(request, replica.transfer(request, target));
+    return request;
+  }
+
+  /** An empty entry, behind everything that was proposed through this host before. */
+  barrier(shardId: ShardId, options?: CallOptions): RequestState {
+    const { request, replica } = this.#open("barrier", shardId, options);
+    if (replica !== undefined) refuse(request, replica.propose(request, EntryType.Noop, [new Uint8Array(0)]));
+    return request;
+  }
+
+  /** A ReadIndex round that this replica began, and ended, as leader of one term. */
+  async verifyLeader(shardId: ShardId, options?: CallOptions): Promise<Term> {
+    const { raft } = this.running(shardId);
+    const { term } = raft;
+    if (raft.role !== "leader") throw notLeaderError(raft);
+    await completed(this.read(shardId, options));
+    if (raft.role !== "leader" || raft.term !== term) throw notLeaderError(raft);
+    return term;
   }
 
   #open(kind: RequestKind, shardId: ShardId, options?: CallOptions, count = 1): Opened {

@@ -220,6 +220,9 @@ function membershipHandlers(host: NodeHost): Pick<Service, MembershipCalls> {
       return { configChangeIndex: completedOf(await state.completed).index };
     },
     requestAddWitness: () => Promise.reject(new OpError("DL_ERR_NOT_IMPLEMENTED", "witnesses")),
-    requestLeaderTransfer: () => Promise.reject(new OpError("DL_ERR_NOT_IMPLEMENTED", "leader transfer")),
+    requestLeaderTransfer(request, { signal }) {
+      const { shardId, targetReplicaId, timeoutMs } = request;
+      return host.syncRequestLeaderTransfer(shardId, targetReplicaId, callOptions(timeoutMs, signal));
+    },
   };
 }

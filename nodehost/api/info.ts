@@ -5,7 +5,19 @@ import type { TimeMs } from "../../shared/types/ids.js";
 import { roleOf } from "../../shared/types/membership.js";
 import type { BrokenReplica, Engine, Replica } from "../engine/index.js";
 import type { LogDb } from "../logdb/port.js";
+import type { Transport } from "../transport/index.js";
+import type { HostIdentity } from "./host-dir.js";
 import type { NodeHost } from "./nodehost.js";
+
+/** What `getNodeHostInfo` answers. */
+export interface NodeHostState {
+  readonly identity: HostIdentity;
+  readonly raftAddress: string;
+  readonly clusterInfo: readonly ClusterInfo[];
+  readonly logInfo: readonly LogInfo[];
+  readonly log: ReturnType<LogDb["metrics"]>;
+  readonly transport: ReturnType<Transport["stats"]>;
+}
 
 /** One running (or fenced) replica. */
 export function replicaInfo(replica: Replica, nowMs: TimeMs): ClusterInfo {

@@ -5,11 +5,12 @@
  * Invariants: what `open` began is undone when it fails; `close` runs once and answers what is still open.
  */
 import { OpError } from "../../shared/errors.js";
-import type { ClusterInfo, LogInfo } from "../../shared/types/control.js";
+import type { ClusterInfo } from "../../shared/types/control.js";
 import type { HostId, ReplicaId, ShardId, Target } from "../../shared/types/ids.js";
 import type { Membership } from "../../shared/types/membership.js";
 import {
   completeConfig,
+  type DrainResult,
   type Engine,
   errorOf,
   type LeaderUpdate,
@@ -28,10 +29,11 @@ import {
 import { Calls, completed } from "./calls.js";
 import { openParts, type Parts } from "./compose.js";
 import type { HostIdentity } from "./host-dir.js";
-import { clusterInfoList, logInfoList, replicaInfo, silentPeers } from "./info.js";
-import { type CallOptions, checkOptions, checkTarget, type NodeHostOptions } from "./options.js";
+import { clusterInfoList, logInfoList, type NodeHostState, replicaInfo, silentPeers } from "./info.js";
+import { type CallOptions, checkOptions, checkTarget, type NodeHostOptions, timeoutOf } from "./options.js";
 import { type Services, startServices } from "./services.js";
 import { noOpSession, type Session } from "./session.js";
+import { type ShardStats, shardStats } from "./stats.js";
 
 export class NodeHost implements AsyncDisposable {
   readonly #parts: Parts;
@@ -236,9 +238,14 @@ export class NodeHost implements AsyncDisposable {
   requestAddWitness(): never {
     throw new OpError("DL_ERR_NOT_IMPLEMENTED", "witnesses");
   }
-  /** Not built yet: DL_ERR_NOT_IMPLEMENTED. */
-  requestLeaderTransfer(): never {
-    throw new OpError("DL_ERR_NOT_IMPLEMENTED", "leader transfer");
+  /**
+   * Hands leadership of the shard, held here, over to another voter. Completes when another replica leads: `leader` of
+   * the result names it and its term. Proposals are dropped (retryable) meanwhile, for an election timeout at most.
+   * Rejected: DL_ERR_NOT_LEADER, _INVALID_TARGET (not another voter), _SYSTEM_BUSY (one is under way). Aborted after an
+   * election timeout: DL_ERR_TIMEOUT, outcome `rejected` if the target did not catch up, `unknown` if it was told.
+   */
+  requestLeaderTransfer(shardId: ShardId, targetReplicaId: ReplicaId, options?: CallOptions): RequestState {
+    return this.#calls.transfer(shardId, targetReplicaId, options);
   }
 
   async syncRequestAddReplica(...args: Parameters<NodeHost["requestAddReplica"]>): Promise<void> {
@@ -249,6 +256,15 @@ export class NodeHost implements AsyncDisposable {
   }
   async syncRequestDeleteReplica(...args: Parameters<NodeHost["requestDeleteReplica"]>): Promise<void> {
     await completed(this.requestDeleteReplica(...args));
+  }
+
+  /** Resolves to who leads now: the target, or another voter that won the election. */
+  async syncRequestLeaderTransfer(
+    ...args: Parameters<NodeHost["requestLeaderTransfer"]>
+  ): Promise<{ readonly leaderId: ReplicaId; readonly term: number }> {
+    const outcome = await this.requestLeaderTransfer(...args).completed;
+    if (outcome.leader === undefined) throw errorOf(outcome);
+    return outcome.leader;
   }
 
   /** Linearizable. */
@@ -273,6 +289,28 @@ export class NodeHost implements AsyncDisposable {
   getLeaderId(shardId: ShardId): { readonly leaderId: ReplicaId; readonly term: number } | undefined {
     const { raft } = this.#calls.running(shardId);
     return raft.leaderId === 0 ? undefined : { leaderId: raft.leaderId, term: raft.term };
+  }
+
+  /**
+   * Confirms by a round of a quorum that the replica here led when asked, and still leads the same term when this
+   * resolves (to that term). DL_ERR_NOT_LEADER.
+   */
+  verifyLeader(shardId: ShardId, options?: CallOptions): Promise<number> {
+    return this.#calls.verifyLeader(shardId, options);
+  }
+
+  /**
+   * Resolves, to its log index, when everything before it is applied here: all that was answered anywhere, and all that
+   * this host proposed, before the call. An empty entry in the log, so it also waits for proposals not yet answered,
+   * which a linearizable read does not.
+   */
+  async barrier(shardId: ShardId, options?: CallOptions): Promise<number> {
+    return (await completed(this.#calls.barrier(shardId, options))).index;
+  }
+
+  /** What the replica here knows of the shard and of itself, at this moment. */
+  stats(shardId: ShardId): ShardStats {
+    return shardStats(this.#calls.found(shardId), this.#parts.env.now());
   }
 
   /** Leadership of one shard or of all shards of this host: current state first, then changes. */
@@ -307,9 +345,12 @@ export class NodeHost implements AsyncDisposable {
     this.#parts.addressBook.learn(hostId, raftAddress, incarnation);
   }
 
-  /** Gives up all leaderships held here (before a planned stop). */
-  stepDownAll(): void {
-    this.#engine.stepDownAll();
+  /**
+   * Before a planned stop: moves every leadership held here to a caught-up voter elsewhere, and gives up those that
+   * could not be moved by `timeoutMs`. Never rejects for a shard. Nothing keeps this host from being elected later.
+   */
+  drain(options?: Pick<CallOptions, "timeoutMs">): Promise<DrainResult> {
+    return this.#engine.moveLeaders(timeoutOf(options));
   }
 
   /** Stops all replicas and releases everything. Idempotent. Open requests are answered `terminated`. */
@@ -348,14 +389,4 @@ export class NodeHost implements AsyncDisposable {
       throw error;
     }
   }
-}
-
-/** What `getNodeHostInfo` answers. */
-export interface NodeHostState {
-  readonly identity: HostIdentity;
-  readonly raftAddress: string;
-  readonly clusterInfo: readonly ClusterInfo[];
-  readonly logInfo: readonly LogInfo[];
-  readonly log: ReturnType<Parts["logDb"]["metrics"]>;
-  readonly transport: ReturnType<Parts["transport"]["stats"]>;
 }

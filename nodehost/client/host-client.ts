@@ -5,7 +5,7 @@
 import { Client, connectivityState, credentials } from "@grpc/grpc-js";
 import { OpError } from "../../shared/errors.js";
 import type { NodeHostInfo } from "../../shared/types/control.js";
-import type { ShardId } from "../../shared/types/ids.js";
+import type { ReplicaId, ShardId } from "../../shared/types/ids.js";
 import type { Membership } from "../../shared/types/membership.js";
 import {
   callUnary,
@@ -89,6 +89,19 @@ export class HostClient {
     const request = { shardId, timeoutMs };
     const call = callOf(timeoutMs, options);
     return membershipFromWire(await this.#call(NODE_HOST_SERVICE.getShardMembership, request, call));
+  }
+
+  /** Asks the host, which must lead the shard; resolves to who leads afterwards. */
+  async transferLeader(
+    shardId: ShardId,
+    targetReplicaId: ReplicaId,
+    options?: ClientCallOptions,
+  ): Promise<{ readonly leaderId: ReplicaId; readonly term: number }> {
+    const timeoutMs = options?.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    const request = { shardId, targetReplicaId, timeoutMs };
+    const call = callOf(timeoutMs, options);
+    const reply = await this.#call(NODE_HOST_SERVICE.requestLeaderTransfer, request, call);
+    return { leaderId: reply.leaderId ?? 0, term: reply.term ?? 0 };
   }
 
   close(): void {

@@ -12,11 +12,13 @@ import type { Message } from "../../shared/types/message.js";
 import { MessageType } from "../../shared/types/message.js";
 import { MachineFailure } from "../rsm/index.js";
 import type { Hello, SnapshotHeader } from "../transport/port.js";
+import { type DrainResult, moveLeaders } from "./drain.js";
 import { guardListeners } from "./listeners.js";
 import { LogPressure } from "./log-pressure.js";
 import type { EngineOptions, ReplicaPorts } from "./ports.js";
 import type { Replica } from "./replica.js";
 import { type RequestState, timeoutError } from "./requests.js";
+import { SlowDisk } from "./slow-disk.js";
 import { appendDurably, makeReplica, prepareRecord, type StartSpec } from "./start.js";
 import { runTurn, type TurnContext } from "./turn.js";
 import { WalQueue } from "./wal-queue.js";
@@ -42,6 +44,7 @@ export class Engine {
   readonly #ports: ReplicaPorts;
   readonly #context: TurnContext;
   readonly #pressure: LogPressure;
+  readonly #slowDisk: SlowDisk;
   #ready: Replica[] = [];
   #turn: TimerHandle | undefined;
   #ticker: TimerHandle | undefined;
@@ -70,6 +73,11 @@ export class Engine {
       send: (target, message) => transport.send(target, message),
       snapshotJob: (job) => this.#runSnapshotJob(job),
     };
+    this.#slowDisk = new SlowDisk({
+      rttMs,
+      logger: env.logger,
+      appendAgeMs: () => logDb.appendAgeMs(),
+    });
     this.#pressure = new LogPressure(logDb, env.logger, (shardId) => this.#replicas.get(shardId));
     this.#context = {
       now: env.now,
@@ -174,14 +182,12 @@ export class Engine {
     request.onSettled(() => this.#watched.delete(request));
   }
 
-  /** Gives up all leaderships held here. */
-  stepDownAll(): void {
-    const nowMs = this.#options.env.now();
-    for (const replica of this.#replicas.values()) {
-      if (!replica.working || replica.raft.role !== "leader") continue;
-      replica.raft.stepDown(nowMs);
-      this.#makeReady(replica);
-    }
+  /** Moves all leaderships held here to other replicas; after `timeoutMs` the rest is given up. */
+  moveLeaders(timeoutMs: number): Promise<DrainResult> {
+    const { now } = this.#options.env;
+    const ready = (replica: Replica): void => this.#makeReady(replica);
+    const watch = (request: RequestState): void => this.watch(request);
+    return moveLeaders(this.#replicas.values(), now() + timeoutMs, { now, watch, ready });
   }
 
   // From the transport.
@@ -310,18 +316,8 @@ export class Engine {
     }
     for (const replica of this.#replicas.values()) {
       replica.tick(nowMs);
-      this.#yieldIfSlowDisk(replica, nowMs);
+      if (this.#slowDisk.check(replica, nowMs)) this.#makeReady(replica);
     }
-  }
-
-  /** A host whose append is older than half an election timeout gives its leaderships away. */
-  #yieldIfSlowDisk(replica: Replica, nowMs: number): void {
-    const limitMs = (replica.config.electionTicks * this.#options.rttMs) / 2;
-    if (replica.raft.role !== "leader" || !replica.working) return;
-    if (this.#options.logDb.appendAgeMs() <= limitMs) return;
-    this.#options.env.logger.warn({ shardId: replica.shardId }, "the log is slow: leadership given up");
-    replica.raft.stepDown(nowMs);
-    this.#makeReady(replica);
   }
 
   #runSnapshotJob(job: () => Promise<void>): void {

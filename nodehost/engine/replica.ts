@@ -19,6 +19,7 @@ import type { ReplicaPorts } from "./ports.js";
 import { ProposalQueue } from "./proposal-queue.js";
 import { dropError, type RequestState } from "./requests.js";
 import { Snapshotter } from "./snapshotter.js";
+import { TransferBook } from "./transfer-book.js";
 
 const LINGER_ELECTION_TIMEOUTS = 10;
 /** Peers outside of our membership whose host is remembered. */
@@ -42,6 +43,7 @@ export class Replica implements RsmSink {
   readonly rsm: ReplicaStateMachine;
   readonly proposals = new ProposalBook();
   readonly reads = new ReadBook();
+  readonly transfers = new TransferBook();
   readonly snapshotter: Snapshotter;
   /** In the set of the next turn. */
   scheduled = false;
@@ -114,6 +116,13 @@ export class Replica implements RsmSink {
     return undefined;
   }
 
+  /** Hands leadership over to `target`; its deadline is the caller's to watch. */
+  transfer(request: RequestState, target: ReplicaId): OpError | undefined {
+    if (!this.working) return this.whyNotWorking();
+    this.#ports.ready(this);
+    return this.transfers.add(request, target);
+  }
+
   /** The host's tick: deadlines of requests, and of the core when due. */
   tick(nowMs: TimeMs): void {
     this.proposals.expire(nowMs);
@@ -137,6 +146,7 @@ export class Replica implements RsmSink {
       );
       const sequence = this.reads.takeBatch(nowMs);
       if (sequence > 0) this.raft.readIndex(this.#key(sequence));
+      this.transfers.begin(this.raft, nowMs);
     } catch (error) {
       this.fence(errorText(error));
     }
@@ -248,6 +258,7 @@ export class Replica implements RsmSink {
     this.#queue.clear();
     this.proposals.failAll("terminated", error);
     this.reads.failAll("terminated", error);
+    this.transfers.failAll("terminated", error);
   }
 
   #failed(error: unknown): void {
@@ -291,6 +302,7 @@ export class Replica implements RsmSink {
     for (const read of out.readStates) this.reads.confirm(read.key.sequence, read.index);
     if (out.readStates.length > 0) this.reads.release(this.rsm.applied);
     for (const dropped of out.dropped) this.#drop(dropped);
+    if (out.transfer !== undefined) this.transfers.ended(out.transfer);
     for (const request of out.snapshotRequests) this.snapshotter.send(request);
     if (out.leader !== undefined && this.working) {
       const { leaderId, term } = out.leader;

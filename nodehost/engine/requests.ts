@@ -4,7 +4,7 @@
  * the batch path costs none per entry.
  */
 import { OpError, type Outcome } from "../../shared/errors.js";
-import type { Index, TimeMs } from "../../shared/types/ids.js";
+import type { Index, ReplicaId, Term, TimeMs } from "../../shared/types/ids.js";
 import type { DropReason } from "../raft/types.js";
 import type { Result } from "../rsm/state-machine.js";
 
@@ -17,13 +17,22 @@ export interface RequestResult {
   readonly result?: Result;
   /** Of a completed batch (of any size), one per command. */
   readonly results?: readonly Result[];
-  /** Log index of the (last) entry, of the read point, or of the snapshot. */
+  /** Of a completed transfer: who leads now. Normally the target; another voter if that one won the election. */
+  readonly leader?: { readonly leaderId: ReplicaId; readonly term: Term };
+  /** Log index of the (last) entry, of the read point, of the snapshot; 0 of a transfer. */
   readonly index: Index;
   /** Why not, when not completed. */
   readonly error?: OpError;
 }
 
-export type RequestKind = "propose" | "proposeBatch" | "configChange" | "readIndex" | "snapshot";
+export type RequestKind =
+  | "propose"
+  | "proposeBatch"
+  | "configChange"
+  | "readIndex"
+  | "snapshot"
+  | "transfer"
+  | "barrier";
 
 /** Handle of one request. `completed` and `committed` never reject. */
 export class RequestState {
@@ -136,6 +145,8 @@ export function dropError(reason: DropReason): OpError {
       return new OpError("DL_ERR_SYSTEM_BUSY");
     case "notMember":
       return new OpError("DL_ERR_INVALID_OPERATION", "this replica is no member of the shard (yet)");
+    case "transferring":
+      return new OpError("DL_ERR_SHARD_NOT_READY", "leadership is being transferred");
     default:
       return new OpError("DL_ERR_SHARD_NOT_READY", reason === "noLeader" ? "no leader is known" : "the leader changed");
   }

@@ -207,7 +207,14 @@ export class Applier {
   #internal(): undefined {
     const entry = this.#queue.take();
     this.#advance(entry);
-    if (entry.type !== EntryType.ConfigChange) return;
+    if (entry.type !== EntryType.ConfigChange) {
+      const { replicaId, incarnation, sink } = this.#options;
+      const { key } = entry;
+      // A barrier of this host: everything before it is applied.
+      const own = key.replicaId === replicaId && key.incarnation === incarnation;
+      if (own) sink.onResult(key.sequence, entry.index, { value: entry.index });
+      return;
+    }
     let change: ConfigChange = UNREADABLE_CHANGE;
     let refusal: string | undefined;
     try {

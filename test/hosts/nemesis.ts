@@ -181,7 +181,7 @@ export class Nemesis {
         }
         break;
       case "stepDown":
-        host?.stepDownAll();
+        host?.drain({ timeoutMs: 1_000 }).catch((error: unknown) => this.#note(`drain: ${String(error)}`));
         break;
       case "replaceMember":
         this.#members.replaceOne().then(
