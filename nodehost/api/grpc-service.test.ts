@@ -256,7 +256,7 @@ const REFUSALS: readonly (readonly [string, Fields, string, grpc.status])[] = [
   ["OpenSession", { shardId: 1 }, "DL_ERR_NOT_IMPLEMENTED", grpc.status.UNIMPLEMENTED],
   ["CloseSession", {}, "DL_ERR_NOT_IMPLEMENTED", grpc.status.UNIMPLEMENTED],
   ["RequestAddWitness", { shardId: 1 }, "DL_ERR_NOT_IMPLEMENTED", grpc.status.UNIMPLEMENTED],
-  ["RequestLeaderTransfer", { shardId: 1 }, "DL_ERR_NOT_IMPLEMENTED", grpc.status.UNIMPLEMENTED],
+  ["RequestLeaderTransfer", { shardId: 1, targetReplicaId: 9 }, "DL_ERR_INVALID_TARGET", grpc.status.INVALID_ARGUMENT],
   ["RequestSnapshot", { shardId: 1, exportPath: "x" }, "DL_ERR_NOT_IMPLEMENTED", grpc.status.UNIMPLEMENTED],
   ["GetShardMembership", { shardId: 9 }, "DL_ERR_SHARD_NOT_FOUND", grpc.status.NOT_FOUND],
   ["RequestDeleteReplica", { shardId: 1, replicaId: 0 }, "DL_ERR_INVALID_ARGUMENT", grpc.status.INVALID_ARGUMENT],

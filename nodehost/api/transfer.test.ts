@@ -6,8 +6,8 @@ import { eventually } from "../../test/kit/wait.js";
 import { HostClient } from "../client/index.js";
 import { noOpSession, OpError, type RequestResult } from "../index.js";
 
-/** So long that a busy machine does not start elections of its own. */
-const CALM = { electionTicks: 200 };
+/** Long enough that a busy machine does not start elections of its own. */
+const ELECTION_TICKS = 50;
 const LONG = { timeoutMs: 60_000 };
 
 function code(expected: string): (error: unknown) => boolean {
@@ -15,9 +15,13 @@ function code(expected: string): (error: unknown) => boolean {
 }
 
 /** A shard over three hosts with a leader that has committed. Index of its host. */
-async function started(t: TestContext, extra: Parameters<typeof Hosts.open>[2] = {}): Promise<[Hosts, number]> {
+async function started(
+  t: TestContext,
+  extra: Parameters<typeof Hosts.open>[2] = {},
+  electionTicks = ELECTION_TICKS,
+): Promise<[Hosts, number]> {
   const cluster = await Hosts.open(t, 3, extra);
-  await cluster.startKv(3, CALM);
+  await cluster.startKv(3, { electionTicks });
   const first = await cluster.leader();
   await cluster.put(first, "warm", "up");
   for (const i of [0, 1, 2]) await cluster.get(i, "warm");
@@ -51,7 +55,7 @@ function gapMs(written: readonly Written[]): number {
 }
 
 test("leadership moves under writes through all hosts: each is applied, or rejected and retryable (P18)", async (t) => {
-  const [cluster, first] = await started(t);
+  const [cluster, first] = await started(t, {}, 2 * ELECTION_TICKS);
   const written: Written[] = [];
   const run = { written, done: false };
   const writers = [0, 1, 2].map((i) => writer(cluster, i, run));
@@ -67,7 +71,9 @@ test("leadership moves under writes through all hosts: each is applied, or rejec
   await eventually("writes after", () => answered(written) >= before + 60 || undefined);
   run.done = true;
   await Promise.all(writers);
-  t.diagnostic(`transfer ${tookMs.toFixed(1)} ms, longest time without an answered write ${gapMs(written).toFixed(1)} ms`);
+  t.diagnostic(
+    `transfer ${tookMs.toFixed(1)} ms, longest time without an answered write ${gapMs(written).toFixed(1)} ms`,
+  );
   const refused = written.filter(({ outcome }) => outcome.code !== "completed");
   t.diagnostic(`${written.length} writes, ${refused.length} refused`);
   for (const { key, outcome } of refused) {

@@ -2,7 +2,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { EntryBlock } from "../../shared/codec/block.js";
-import { block, commands, concurrentRig, drain, hasCode, latch, memoryRig, NEVER, rig, settle } from "./testing/kit.js";
+import {
+  block,
+  commands,
+  concurrentRig,
+  drain,
+  hasCode,
+  key,
+  latch,
+  memoryRig,
+  NEVER,
+  rig,
+  settle,
+} from "./testing/kit.js";
 import { MachineFailure } from "./types.js";
 
 test("memory: entry by entry within the budget", () => {
@@ -43,6 +55,22 @@ test("concurrent: batches shrink to the time budget", () => {
   for (let i = 0; i < 12; i++) assert.equal(rsm.run(2), "more");
   const last = machine.batches[machine.batches.length - 1] ?? 0;
   assert.ok(last >= 1 && last <= 5, `the last batch had ${last} entries, 0.5 ms each, with 2 ms to spend`);
+});
+
+test("a no-op of this start answers its owner when everything before it is applied (barrier), others answer nobody", () => {
+  const { rsm, sink } = memoryRig();
+  rsm.enqueue([block(1, [{ cmd: "x" }, { noop: true, key: key(2) }])]);
+  assert.equal(rsm.run(100), "idle");
+  assert.deepEqual(sink.results.at(-1), { sequence: 2, index: 2, value: 2 });
+  rsm.enqueue([
+    block(3, [
+      { noop: true, key: key(3, 2) },
+      { noop: true, key: key(4, 1, 4) },
+    ]),
+  ]);
+  assert.equal(rsm.run(100), "idle");
+  assert.equal(rsm.applied, 4);
+  assert.equal(sink.results.length, 2);
 });
 
 test("memory: update is held back while a snapshot is saved, reads are not", async () => {

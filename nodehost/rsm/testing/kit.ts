@@ -23,7 +23,7 @@ export const NEVER: AbortSignal = new AbortController().signal;
 
 export type PlannedEntry =
   | { readonly cmd: string; readonly key?: RequestKey }
-  | { readonly noop: true }
+  | { readonly noop: true; readonly key?: RequestKey }
   | { readonly change: ConfigChange; readonly key?: RequestKey }
   | { readonly badChange: true };
 
@@ -31,12 +31,12 @@ export function key(sequence: number, replicaId = 1, incarnation = 5): RequestKe
   return { replicaId, incarnation, sequence };
 }
 
-/** A sealed block of entries from `firstIndex` on; entries without a key get (1, 5, index). */
+/** A sealed block of entries from `firstIndex` on; entries without a key get (1, 5, index), no-ops none. */
 export function block(firstIndex: number, entries: readonly PlannedEntry[], term = 1): EntryBlock {
   const builder = new BlockBuilder();
   for (const [i, entry] of entries.entries()) {
     const own = key(firstIndex + i);
-    if ("noop" in entry) builder.add(EntryType.Noop, own, new Uint8Array(0));
+    if ("noop" in entry) builder.add(EntryType.Noop, entry.key ?? key(0, 0, 0), new Uint8Array(0));
     else if ("badChange" in entry) builder.add(EntryType.ConfigChange, own, Uint8Array.of(9, 9));
     else if ("change" in entry) builder.add(EntryType.ConfigChange, entry.key ?? own, encodeConfigChange(entry.change));
     else builder.add(EntryType.Application, entry.key ?? own, new TextEncoder().encode(entry.cmd));
