@@ -1,4 +1,4 @@
-/** Three hosts in one process, real log and sockets: leadership moves under writes, drain, verifyLeader, barrier, stats. */
+/** Three hosts in one process, real log and sockets: leadership moves under writes; drain, verifyLeader, barrier. */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { Hosts, kvPut, SHARD } from "../../test/kit/hosts.js";

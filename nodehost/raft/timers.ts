@@ -1,4 +1,4 @@
-/** What becomes due by time: heartbeats, check-quorum, the end of a transfer; elections of everybody else. Called by Raft. */
+/** What is due by time: heartbeats, check-quorum, a transfer's end; elections of everybody else. Called by Raft. */
 import type { TimeMs } from "../../shared/types/ids.js";
 import { startElection } from "./election.js";
 import { hasQuorumContact, sendHeartbeats } from "./replication.js";

@@ -106,7 +106,7 @@ test("P19: a target that needs a snapshot first gets it", () => {
   assert.equal(net.node(3).raft.role, "leader");
 });
 
-test("P19: a dead target: aborted after one election timeout, proposals dropped until then and taken afterwards", () => {
+test("P19: a dead target: aborted after one election timeout, proposals dropped until then, then taken", () => {
   const net = new Net(three);
   const leader = net.elect(1);
   net.crash(2);
@@ -256,7 +256,7 @@ test("TimeoutNow of an older term, or of somebody who does not lead, starts no e
   assert.equal(net.node(1).raft.role, "leader");
 });
 
-test("reads during a transfer are confirmed by a quorum of the term or dropped, never answered by the deposed leader", () => {
+test("reads during a transfer are confirmed by a quorum or dropped, never answered by the deposed leader", () => {
   const net = new Net(three);
   const leader = net.elect(1);
   net.isolate(2);
@@ -272,7 +272,7 @@ test("reads during a transfer are confirmed by a quorum of the term or dropped, 
   assert.ok(leader.dropped.some((d) => d.kind === "readIndex" && d.reason === "leaderChanged"));
 });
 
-test("forwarded proposals are refused while leadership is handed over, and after it ended: at most one answer each", () => {
+test("forwarded proposals are refused during a transfer, and after it: at most one answer each", () => {
   const net = new Net(three);
   const leader = net.elect(1);
   net.isolate(2);

@@ -1,6 +1,6 @@
 /**
- * Leader transfer, the leader's side (thesis 3.10): no proposals are taken from the request on, the target is brought up
- * to the end of the log, then it is told to campaign at once (TimeoutNow), again with every heartbeat, because the
+ * Leader transfer, the leader's side (thesis 3.10): no proposals are taken from the request on, the target is brought
+ * up to the end of the log, then it is told to campaign at once (TimeoutNow), again with every heartbeat, because the
  * message or the target's readiness may be missing. Whoever leads next ends it; so does one election timeout without
  * success, after which proposals are taken again (P19). Called by class Raft, timers, output, membership and roles.
  *

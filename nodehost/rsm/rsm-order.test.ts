@@ -57,7 +57,7 @@ test("concurrent: batches shrink to the time budget", () => {
   assert.ok(last >= 1 && last <= 5, `the last batch had ${last} entries, 0.5 ms each, with 2 ms to spend`);
 });
 
-test("a no-op of this start answers its owner when everything before it is applied (barrier), others answer nobody", () => {
+test("barrier: a no-op of this start answers its owner when all before it is applied, others answer nobody", () => {
   const { rsm, sink } = memoryRig();
   rsm.enqueue([block(1, [{ cmd: "x" }, { noop: true, key: key(2) }])]);
   assert.equal(rsm.run(100), "idle");

@@ -6,6 +6,7 @@ import type { TestContext } from "node:test";
 
 export async function tempDir(t: TestContext): Promise<string> {
   const dir = await mkdtemp(path.join(tmpdir(), "drumline-"));
-  t.after(() => rm(dir, { recursive: true, force: true }));
+  // Hooks run in order: what a test opens in it may be closing still, and write. rm tries again while it is not empty.
+  t.after(() => rm(dir, { recursive: true, force: true, maxRetries: 20 }));
   return dir;
 }
