@@ -168,5 +168,7 @@ function passesTermRule(s: RaftState, m: Message): boolean {
 function answerLowerTerm(s: RaftState, m: Message): void {
   if (m.type === MessageType.PreVote) refusePreVote(s, m.from);
   else if (m.type === MessageType.Propose) handleLatePropose(s, m);
+  // True for ever: a body is forwarded once, in one term. Its owner may campaign already, asked to by who refused it.
+  else if (m.type === MessageType.ProposeDropped) handleProposeDropped(s, m);
   else if (m.type === MessageType.Replicate || m.type === MessageType.Heartbeat) sendHeartbeatResp(s, m.from, 0);
 }

@@ -299,6 +299,27 @@ test("forwarded proposals are refused during a transfer, and after it: at most o
   assert.equal(leader.raft.inspect().counters.duplicateProposal, 1);
 });
 
+test("the target hears that its own proposals were refused, although it campaigns in a higher term by then", () => {
+  const net = new Net(three);
+  const leader = net.elect(1);
+  const refusals: Message[] = [];
+  net.passes = (m) => {
+    if (m.type === MessageType.ProposeDropped) refusals.push(m);
+    return m.type !== MessageType.ProposeDropped && m.type !== MessageType.TimeoutNow;
+  };
+  leader.raft.transferLeadership(2, net.nowMs);
+  net.propose(2, "mine");
+  net.run();
+  net.passes = () => true;
+  net.elapse(2 * HEARTBEAT);
+  assert.equal(net.node(2).raft.role, "leader");
+  const [refusal] = refusals;
+  assert.ok(refusal !== undefined && refusal.term < net.node(2).raft.term);
+  net.deliver(refusal);
+  net.run();
+  assert.equal(net.node(2).dropped.length, 1);
+});
+
 test("a late copy of a proposal that was appended is not refused", () => {
   const net = new Net(three);
   const leader = net.elect(1);
