@@ -31,7 +31,7 @@ import type { HostIdentity } from "./host-dir.js";
 import { clusterInfoList, logInfoList, replicaInfo, silentPeers } from "./info.js";
 import { type CallOptions, checkOptions, checkTarget, type NodeHostOptions } from "./options.js";
 import { type Services, startServices } from "./services.js";
-import { noOpSession, type Session } from "./session.js";
+import { noOpSession, Session } from "./session.js";
 
 export class NodeHost implements AsyncDisposable {
   readonly #parts: Parts;
@@ -156,16 +156,44 @@ export class NodeHost implements AsyncDisposable {
 
   // Proposals.
 
+  /** No session: a proposal retried after an unknown outcome may apply twice. */
   getNoOPSession(shardId: ShardId): Session {
     return noOpSession(shardId);
   }
 
-  /** Proposes one command. Its state settles once: completed, rejected, dropped, timeout, terminated, aborted. */
+  /** A session that the shard does not know yet: `proposeSession` opens it. `syncGetSession` does both. */
+  newSession(shardId: ShardId): Session {
+    return Session.prepared(shardId, this.#parts.env.random.hex(8));
+  }
+
+  /** Opens a session; see session.ts for its use. On an unknown outcome call again: what is left over is evicted. */
+  async syncGetSession(shardId: ShardId, options?: CallOptions): Promise<Session> {
+    const session = this.newSession(shardId);
+    await completed(this.proposeSession(session, options));
+    return session;
+  }
+
+  /** Closes a session. DL_ERR_SESSION_NOT_FOUND when it is closed or evicted already. */
+  async syncCloseSession(session: Session, options?: CallOptions): Promise<void> {
+    if (!session.isClosing) session.prepareForUnregister();
+    await completed(this.proposeSession(session, options));
+  }
+
+  /** Opens a new session, or closes one that is prepared for it. DL_ERR_INVALID_SESSION for others. */
+  proposeSession(session: Session, options?: CallOptions): RequestState {
+    return this.#calls.proposeSession(session, options);
+  }
+
+  /**
+   * Proposes one command. The returned state settles once: completed, rejected, dropped, timeout, terminated, aborted.
+   * With a session, the same command may be proposed again while the outcome is unknown; one at a time.
+   * Throws DL_ERR_INVALID_SESSION; rejected with DL_ERR_SESSION_NOT_FOUND, _SESSION_STALE.
+   */
   propose(session: Session, command: Uint8Array, options?: CallOptions): RequestState {
     return this.#calls.propose(session, command, options);
   }
 
-  /** Proposes commands in order with one completion. They are separate entries: on `unknown`, any prefix may apply. */
+  /** Proposes commands in order with one completion, without a session. They are separate entries: on `unknown`, any prefix may apply. */
   proposeBatch(session: Session, commands: readonly Uint8Array[], options?: CallOptions): RequestState {
     return this.#calls.proposeBatch(session, commands, options);
   }

@@ -1,4 +1,5 @@
 /** The planted bugs. Each `find` must match exactly once in its file (bank.test.ts). */
+import { SESSION_MUTANTS } from "./bank-sessions.js";
 import type { Mutant } from "./mutant.js";
 
 const RAFT = "nodehost/raft";
@@ -364,4 +365,11 @@ const REQUESTS: readonly Mutant[] = [
   },
 ];
 
-export const MUTANTS: readonly Mutant[] = [...QUICK, ...ELECTIONS, ...LOGS, ...LEADERS, ...REQUESTS];
+export const MUTANTS: readonly Mutant[] = [
+  ...QUICK,
+  ...ELECTIONS,
+  ...LOGS,
+  ...LEADERS,
+  ...REQUESTS,
+  ...SESSION_MUTANTS,
+];

@@ -36,6 +36,20 @@ export interface SimOptions {
   readonly configEveryMs: number;
   /** 0 = none. Campaigns, step-downs, TimeoutNow. */
   readonly disturbEveryMs: number;
+  // sessions
+  /** 0 = none. */
+  readonly sessionClients: number;
+  /** Sessions that a shard keeps: fewer than clients means evictions. */
+  readonly sessionsMax: number;
+  /** Answers kept per session. */
+  readonly sessionResultsMax: number;
+  readonly sessionEveryMs: number;
+  /** An unanswered proposal is tried again after about this time. */
+  readonly sessionRetryMs: number;
+  /** A client closes its session after an answer and opens another. */
+  readonly sessionChurn: number;
+  /** How many answers behind a client may be with telling that it has them. */
+  readonly sessionLag: number;
   // disk
   readonly diskMs: number;
   readonly diskSlowChance: number;
@@ -101,6 +115,20 @@ export function drawOptions(seed: number, steps: number): SimOptions {
     disturbEveryMs: on(0.4) ? r.logRange(T, 20 * T) : 0,
     ...drawEnvironment(r, T),
     ...drawNemesis(r, T),
+    ...drawSessions(new Prng(seed, 2), T),
+  };
+}
+
+function drawSessions(r: Prng, T: number) {
+  const on = (probability = 0.5): boolean => r.chance(probability);
+  return {
+    sessionClients: on(0.6) ? r.logRange(1, 80) : 0,
+    sessionsMax: r.logRange(1, 64),
+    sessionResultsMax: r.logRange(1, 8),
+    sessionEveryMs: r.logRange(2, T),
+    sessionRetryMs: r.logRange(1, 4 * T),
+    sessionChurn: on() ? r.float() ** 2 * 0.5 : 0,
+    sessionLag: on() ? r.range(1, 4) : 0,
   };
 }
 

@@ -39,6 +39,9 @@ export interface Coverage {
   readonly crashes: number;
   readonly installs: number;
   readonly stranded: number;
+  readonly sessions: number;
+  readonly sessionRepeats: number;
+  readonly sessionRefusals: number;
 }
 
 /** What several runs did together. */
@@ -53,6 +56,9 @@ export function addCoverage(a: Coverage, b: Coverage): Coverage {
     crashes: a.crashes + b.crashes,
     installs: a.installs + b.installs,
     stranded: a.stranded + b.stranded,
+    sessions: a.sessions + b.sessions,
+    sessionRepeats: a.sessionRepeats + b.sessionRepeats,
+    sessionRefusals: a.sessionRefusals + b.sessionRefusals,
   };
 }
 
@@ -101,6 +107,9 @@ export function coverageOf(world: SimulatedWorld | undefined): Coverage {
     crashes: ledger?.crashes ?? 0,
     installs: ledger?.installs ?? 0,
     stranded: ledger?.stranded ?? 0,
+    sessions: ledger?.sessions ?? 0,
+    sessionRepeats: ledger?.sessionRepeats ?? 0,
+    sessionRefusals: ledger?.sessionRefusals ?? 0,
   };
 }
 
