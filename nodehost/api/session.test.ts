@@ -90,7 +90,8 @@ test("a session that was used elsewhere is checked before it is used here", () =
     { ...good, seriesId: SERIES_REGISTER, respondedTo: SERIES_MAX },
     { ...good, seriesId: 2 ** 60, respondedTo: 2 ** 60 - 1 },
   ];
-  for (const state of bad) assert.throws(() => Session.resume(state), misuse(/client id|series/), JSON.stringify(state));
+  for (const state of bad)
+    assert.throws(() => Session.resume(state), misuse(/client id|series/), JSON.stringify(state));
   const last = Session.resume({ ...good, seriesId: SERIES_MAX, respondedTo: SERIES_MAX - 1 });
   assert.throws(() => last.proposalCompleted(), misuse(/no series left/));
 });

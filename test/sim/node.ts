@@ -3,7 +3,13 @@
  * restore, in the order the core's door asks for — with a disk, a clock and crash points that belong to the simulator.
  */
 import type { Output, RaftCore, RaftStart } from "../../nodehost/raft/types.js";
-import { type BlockBody, BlockBuilder, type EntryBlock, type EntrySession, type EntryType } from "../../shared/codec/block.js";
+import {
+  type BlockBody,
+  BlockBuilder,
+  type EntryBlock,
+  type EntrySession,
+  type EntryType,
+} from "../../shared/codec/block.js";
 import { crc32 } from "../../shared/codec/crc32.js";
 import type { Index, ReplicaId, RequestKey, TimeMs } from "../../shared/types/ids.js";
 import { emptyMembership, type Membership } from "../../shared/types/membership.js";
