@@ -15,7 +15,7 @@ export interface QueuedProposal {
   readonly firstSequence: number;
   readonly commands: readonly Uint8Array[];
   /** With one command only. */
-  readonly session: EntrySession | undefined;
+  readonly session?: EntrySession | undefined;
 }
 
 export class ProposalQueue {
