@@ -193,7 +193,7 @@ export class NodeHost implements AsyncDisposable {
     return this.#calls.propose(session, command, options);
   }
 
-  /** Proposes commands in order with one completion, without a session. They are separate entries: on `unknown`, any prefix may apply. */
+  /** Proposes commands in order with one completion, without a session. On `unknown` any prefix of them may apply. */
   proposeBatch(session: Session, commands: readonly Uint8Array[], options?: CallOptions): RequestState {
     return this.#calls.proposeBatch(session, commands, options);
   }

@@ -3,8 +3,8 @@
  * any host, until it is answered, and applies once. What a shard knows of its sessions is in nodehost/rsm/sessions.ts.
  *
  *   const session = await host.syncGetSession(shardId)
- *   const result = await host.syncPropose(session, command)   // on an error with outcome "unknown": the same call again
- *   session.proposalCompleted()                               // the answer is here; the next proposal is another one
+ *   const result = await host.syncPropose(session, command)   // on outcome "unknown": the same call again
+ *   session.proposalCompleted()                               // the answer is here, the next proposal is another
  *   await host.syncCloseSession(session)
  *
  * Invariant: one proposal in flight per session; a series carries one command until it is answered or given up.

@@ -92,7 +92,7 @@ test("a certain refusal uses no series up", async () => {
   assert.deepEqual(script.attempts, ["1/10/9 append", "1/10/9 small"]);
 });
 
-test("a session that was evicted while idle is replaced; one evicted with its first proposal is not for ever", async () => {
+test("a session that was evicted while idle is replaced, but not again and again", async () => {
   const script = new Script("ok", LOST, "ok");
   const session = await ShardSession.open(script, undefined);
   await session.propose(COMMAND);

@@ -1,6 +1,7 @@
 /**
  * Applies committed entries to the machine within a time budget: memory machines entry by entry, concurrent ones in
- * batches. Owns `applied`, `membership`, the client sessions and the failure. Used by Rsm, which decides when it may run.
+ * batches. Owns `applied`, `membership`, the client sessions and the failure. Used by Rsm, which decides when it
+ * may run.
  *
  * Invariants: a result goes to the sink only for keys of this replica and this incarnation, in log order, after
  * `applied` covers it; a machine that throws, answers nonsense, or a block whose checksum is wrong ends in a

@@ -182,7 +182,7 @@ test("concurrent: entries of sessions go alone, the others around them in batche
   assert.deepEqual(rig.machine.batches, [2, 1, 2]);
 });
 
-test("concurrent: the sessions of a snapshot are those of its index, whatever is applied while it is saved (P36)", async () => {
+test("concurrent: the sessions of a snapshot are those of its index, whatever is applied meanwhile (P36)", async () => {
   const a = concurrentRig();
   await applied(a, register(1), under(2, 2, "a"));
   const hash = a.rsm.sessionHash();

@@ -1,6 +1,7 @@
 /**
  * The replicated state machine manager of one replica: drives the application's machine through the committed log,
- * keeps the membership and the client sessions as applied, and orders apply, save and restore. Driven by the engine (see ReplicaStateMachine).
+ * keeps the membership and the client sessions as applied, and orders apply, save and restore. Driven by the engine
+ * (see ReplicaStateMachine).
  *
  * Invariants: entries are applied once each, in index order, one outstanding update at a time; `applied` and
  * `membership` move together with the sessions, so that a snapshot carries those of its index (P33, P36); a memory machine is not

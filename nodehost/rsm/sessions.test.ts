@@ -101,7 +101,7 @@ test("unknown, closed and evicted sessions are refused, and nothing is applied",
   assert.equal(rig.applied, 0);
 });
 
-test("the least recently used session is evicted; proposals, repeats, refusals and registrations are uses (P37)", () => {
+test("the least recently used session is evicted; repeats, refusals and registrations are uses (P37)", () => {
   const rig = new Rig({ sessionsMax: 3 });
   for (const client of [A, B, C]) rig.register(client);
   rig.propose(at(A, 4));

@@ -1,6 +1,7 @@
 /**
  * Reads a snapshot file as a stream of chunks of any size, checking everything: header, each block, order, trailer.
- * Memory: one chunk, and one block or the session area. Used by SnapshotStore to load a file and to verify one while it lands.
+ * Memory: one chunk, and one block or the session area. Used by SnapshotStore to load a file and to
+ * verify one while it lands.
  *
  * Invariant: payload is handed out only after the checksum of its block was right; `end` accepts only a whole file.
  * Errors are OpErrors of the given code and name the file and the offset of the part that is wrong.

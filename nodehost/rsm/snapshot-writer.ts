@@ -1,6 +1,6 @@
 /**
- * Writes a snapshot file as a stream: header and sessions first, then collects payload into one block, seals it, hands it on. The sink that state
- * machines see. Memory: one block. Used by SnapshotStore; `output` may keep the bytes only until its promise settles.
+ * Writes a snapshot file as a stream: header and sessions first, then collects payload into one block, seals it, hands
+ * it on. The sink that state machines see. Memory: one block. Used by SnapshotStore; `output` may keep the bytes only until its promise settles.
  */
 import type { Crc32 } from "../../shared/codec/crc32.js";
 import {
