@@ -122,10 +122,10 @@ export function drawOptions(seed: number, steps: number): SimOptions {
 function drawSessions(r: Prng, T: number) {
   const on = (probability = 0.5): boolean => r.chance(probability);
   return {
-    sessionClients: on(0.6) ? r.logRange(1, 80) : 0,
+    sessionClients: on(0.4) ? r.logRange(1, 80) : 0,
     sessionsMax: r.logRange(1, 64),
     sessionResultsMax: r.logRange(1, 8),
-    sessionEveryMs: r.logRange(2, T),
+    sessionEveryMs: r.logRange(Math.ceil(T / 32), T),
     sessionRetryMs: r.logRange(1, 4 * T),
     sessionChurn: on() ? r.float() ** 2 * 0.5 : 0,
     sessionLag: on() ? r.range(1, 4) : 0,
