@@ -6,6 +6,7 @@ export { LIMITS } from "../shared/limits.js";
 export type { ClusterInfo, LogInfo, NodeHostInfo } from "../shared/types/control.js";
 export type { HostId, Index, ReplicaId, ShardId, Target, Term } from "../shared/types/ids.js";
 export type { ConfigChangeKind, Membership, Role } from "../shared/types/membership.js";
+export type { SessionState } from "../shared/types/session.js";
 // For programs that run hosts and masters: the gRPC server's start and end, who lives in a directory, and discovery.
 export { bindServer, closeServer } from "./api/grpc-service.js";
 export { type HostIdentity, readIdentity } from "./api/host-dir.js";
@@ -13,7 +14,7 @@ export type { NodeHostState } from "./api/info.js";
 export { discoverDeployment } from "./api/nats-master-client.js";
 export { NodeHost } from "./api/nodehost.js";
 export { type CallOptions, checkAddress, type NodeHostOptions } from "./api/options.js";
-export { noOpSession, type Session } from "./api/session.js";
+export { noOpSession, Session } from "./api/session.js";
 export type { PeerStats, ShardStats } from "./api/stats.js";
 export type {
   DrainResult,

@@ -43,7 +43,7 @@ export const ERROR_CODES = {
     "a target is not valid",
     "for a member: a host id or host:port that no other member uses; for a transfer: another voter",
   ),
-  DL_ERR_INVALID_SESSION: rejected("the session does not fit this call", "use a session of this shard"),
+  DL_ERR_INVALID_SESSION: rejected("the session does not fit this call", "see the message for what it is fit for"),
   DL_ERR_INVALID_OPERATION: rejected("this replica cannot do that", "ask a replica whose role allows it"),
   DL_ERR_NOT_IMPLEMENTED: rejected("this part is not built yet", "see CHANGELOG.md for what is"),
   DL_ERR_SHARD_NOT_FOUND: rejected("no replica of this shard runs here", "ask a host that runs the shard"),
@@ -69,6 +69,14 @@ export const ERROR_CODES = {
   DL_ERR_CANCELED: unknown("canceled by the caller", "read to learn what happened"),
   DL_ERR_ABORTED: rejected("canceled before it was appended", "nothing happened"),
   DL_ERR_CLOSED: unknown("the NodeHost is closed", "open it again"),
+  DL_ERR_SESSION_NOT_FOUND: rejected(
+    "the session is not open: never registered, closed, or evicted by others",
+    "open another; read first if an earlier attempt of this series ended unknown",
+  ),
+  DL_ERR_SESSION_STALE: rejected(
+    "the session's client has said that it knows the answer to this series",
+    "use the next series; read first if an earlier attempt ended unknown",
+  ),
   DL_ERR_SESSION_RESULT_LOST: {
     outcome: "applied",
     retryable: false,

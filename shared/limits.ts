@@ -35,7 +35,12 @@ export const LIMITS = {
   snapshotStreamsOutMax: 4,
   snapshotStreamsInMax: 4,
   snapshotsKeptMax: 2,
+  /** Part of what replicas must agree on, like the next two: one value for all versions that run together. */
   sessionsPerShardMax: 4096,
+  /** Answers kept for one session; a client that has one proposal in flight needs one. */
+  sessionResultsMax: 16,
+  /** Data of all answers kept for the sessions of one shard. */
+  sessionResultBytesMax: 8 * 1024 * 1024,
   /** A write to the log that has not settled by then stops the host. */
   walWriteDeadlineMs: 10_000,
   /** Turn: entries are applied until this much time is used, then the loop is yielded. */

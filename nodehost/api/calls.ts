@@ -14,11 +14,14 @@ import {
   notLeaderError,
   type Replica,
   type RequestKind,
+  type RequestResult,
   RequestState,
   type SnapshotOptions,
 } from "../engine/index.js";
 import { type CallOptions, checkTarget, timeoutOf } from "./options.js";
 import type { Session } from "./session.js";
+
+const NOTHING = new Uint8Array(0);
 
 export interface ChangeStep {
   readonly shardId: ShardId;
@@ -63,11 +66,29 @@ export class Calls {
   }
 
   propose(session: Session, command: Uint8Array, options?: CallOptions): RequestState {
-    return this.#propose("propose", session, [command], options);
+    if (session.isNoOp) return this.#propose("propose", session, [command], options);
+    timeoutOf(options); // throws before the session is taken
+    const repeats = session.beginProposal(`${command.length}-${this.#env.crc32(command)}`);
+    const { request, replica } = this.#open("propose", session.shardId, options);
+    request.repeats = repeats;
+    if (replica !== undefined) refuse(request, replica.propose(request, EntryType.Application, [command], session));
+    request.onSettled((outcome) => session.endProposal(failureOf(outcome), repeats));
+    return request;
+  }
+
+  /** Opens or closes the session. */
+  proposeSession(session: Session, options?: CallOptions): RequestState {
+    timeoutOf(options);
+    session.beginTransition();
+    const { request, replica } = this.#open("propose", session.shardId, options);
+    if (replica !== undefined) refuse(request, replica.propose(request, EntryType.Application, [NOTHING], session));
+    request.onSettled(({ result }) => session.endTransition(result?.value));
+    return request;
   }
 
   proposeBatch(session: Session, commands: readonly Uint8Array[], options?: CallOptions): RequestState {
     if (commands.length === 0) throw new OpError("DL_ERR_INVALID_ARGUMENT", "an empty batch");
+    if (!session.isNoOp) throw new OpError("DL_ERR_INVALID_SESSION", "a series is one command: a batch has no session");
     return this.#propose("proposeBatch", session, commands, options);
   }
 
@@ -77,7 +98,6 @@ export class Calls {
     commands: readonly Uint8Array[],
     options?: CallOptions,
   ): RequestState {
-    if (session.seriesId !== 0) throw new OpError("DL_ERR_NOT_IMPLEMENTED", "client sessions");
     const { request, replica } = this.#open(kind, session.shardId, options, commands.length);
     if (replica !== undefined) refuse(request, replica.propose(request, EntryType.Application, commands));
     return request;
@@ -169,6 +189,10 @@ export async function completed(request: RequestState): Promise<{ readonly index
   const outcome = await request.completed;
   if (outcome.code !== "completed") throw errorOf(outcome);
   return outcome;
+}
+
+function failureOf(outcome: RequestResult): OpError | undefined {
+  return outcome.code === "completed" ? undefined : errorOf(outcome);
 }
 
 function refuse(request: RequestState, error: OpError | undefined): void {

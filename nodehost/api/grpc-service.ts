@@ -6,6 +6,7 @@ import { Server, ServerCredentials } from "@grpc/grpc-js";
 import type { Env } from "../../shared/env/env.js";
 import { errorText, OpError } from "../../shared/errors.js";
 import type { NodeHostInfo, ReplicaSettings } from "../../shared/types/control.js";
+import type { SessionState } from "../../shared/types/session.js";
 import {
   GRPC_OPTIONS,
   type Handlers,
@@ -20,6 +21,7 @@ import { errorOf } from "../engine/index.js";
 import type { App, Result } from "../rsm/index.js";
 import type { NodeHost } from "./nodehost.js";
 import { type CallOptions, checkAddress } from "./options.js";
+import { Session } from "./session.js";
 
 export interface GrpcServiceOptions {
   readonly host: NodeHost;
@@ -149,9 +151,13 @@ type DataCalls = "propose" | "proposeBatch" | "read" | "openSession" | "closeSes
 function dataHandlers(host: NodeHost): Pick<Service, DataCalls> {
   return {
     async propose(request, { signal }) {
-      const { session, shardId, timeoutMs, command } = request;
-      if (session !== undefined && session !== null) throw new OpError("DL_ERR_NOT_IMPLEMENTED", "client sessions");
-      const state = host.propose(host.getNoOPSession(shardId), command, callOptions(timeoutMs, signal));
+      const { shardId, timeoutMs, command } = request;
+      const session = sessionFromWire(request.session) ?? host.getNoOPSession(shardId);
+      if (session.shardId !== shardId) {
+        const what = `session of shard ${session.shardId}, proposal to shard ${shardId}`;
+        throw new OpError("DL_ERR_INVALID_SESSION", what);
+      }
+      const state = host.propose(session, command, callOptions(timeoutMs, signal));
       const { result, index } = completedOf(await state.completed);
       return resultToWire(result ?? { value: 0 }, index);
     },
@@ -172,8 +178,17 @@ function dataHandlers(host: NodeHost): Pick<Service, DataCalls> {
       if (answer === undefined || answer === null) return { data: NOTHING, applied, found: false };
       throw new OpError("DL_ERR_INVALID_OPERATION", "over gRPC an app's lookup must answer bytes or nothing");
     },
-    openSession: () => Promise.reject(new OpError("DL_ERR_NOT_IMPLEMENTED", "client sessions")),
-    closeSession: () => Promise.reject(new OpError("DL_ERR_NOT_IMPLEMENTED", "client sessions")),
+    async openSession({ shardId, timeoutMs }, { signal }) {
+      const session = await host.syncGetSession(shardId, callOptions(timeoutMs, signal));
+      const { clientId, seriesId, respondedTo } = session;
+      return { shardId, clientId, seriesId, respondedTo };
+    },
+    async closeSession(request, { signal }) {
+      const session = sessionFromWire(request.session);
+      if (session === undefined) throw new OpError("DL_ERR_INVALID_SESSION", "no session is given");
+      await host.syncCloseSession(session, callOptions(request.timeoutMs, signal));
+      return {};
+    },
     async requestSnapshot(request, { signal }) {
       const { shardId, compactionOverhead, timeoutMs, exportPath } = request;
       if (exportPath !== "") throw new OpError("DL_ERR_NOT_IMPLEMENTED", "exported snapshots");
@@ -182,6 +197,15 @@ function dataHandlers(host: NodeHost): Pick<Service, DataCalls> {
       return { index };
     },
   };
+}
+
+type SessionOnWire = { readonly [K in keyof SessionState]?: SessionState[K] | null };
+
+/** Undefined for none: absent, or without client id. */
+function sessionFromWire(wire: SessionOnWire | null | undefined): Session | undefined {
+  const { clientId, shardId, seriesId, respondedTo } = wire ?? {};
+  if (typeof clientId !== "string" || clientId === "") return undefined;
+  return Session.resume({ clientId, shardId: shardId ?? 0, seriesId: seriesId ?? 0, respondedTo: respondedTo ?? 0 });
 }
 
 /** proto: CONSISTENCY_STALE */

@@ -9,7 +9,6 @@ import type { ClusterInfo } from "../../shared/types/control.js";
 import type { HostId, ReplicaId, ShardId, Target } from "../../shared/types/ids.js";
 import type { Membership } from "../../shared/types/membership.js";
 import {
-  completeConfig,
   type DrainResult,
   type Engine,
   errorOf,
@@ -30,9 +29,10 @@ import { Calls, completed } from "./calls.js";
 import { openParts, type Parts } from "./compose.js";
 import type { HostIdentity } from "./host-dir.js";
 import { clusterInfoList, logInfoList, type NodeHostState, replicaInfo, silentPeers } from "./info.js";
-import { type CallOptions, checkOptions, checkTarget, type NodeHostOptions, timeoutOf } from "./options.js";
+import { type CallOptions, checkOptions, type NodeHostOptions, timeoutOf } from "./options.js";
 import { type Services, startServices } from "./services.js";
-import { noOpSession, type Session } from "./session.js";
+import { noOpSession, Session } from "./session.js";
+import { recordedStart, startReplica } from "./starts.js";
 import { type ShardStats, shardStats } from "./stats.js";
 
 export class NodeHost implements AsyncDisposable {
@@ -98,7 +98,7 @@ export class NodeHost implements AsyncDisposable {
     config: ReplicaConfig,
   ): Promise<void> {
     const make = (): Machine => ({ kind: "memory", machine: factory(config.shardId, config.replicaId) });
-    return this.#start(initialMembers, join, make, { config, app: "" });
+    return startReplica(this.#engine, { initialMembers, join, config, app: "", make });
   }
 
   /** As `startReplica`, for a machine that takes snapshots while updates go on. */
@@ -109,7 +109,7 @@ export class NodeHost implements AsyncDisposable {
     config: ReplicaConfig,
   ): Promise<void> {
     const make = (): Machine => ({ kind: "concurrent", machine: factory(config.shardId, config.replicaId) });
-    return this.#start(initialMembers, join, make, { config, app: "" });
+    return startReplica(this.#engine, { initialMembers, join, config, app: "", make });
   }
 
   /** As above, for an app's machine: the app's name is kept with the replica. */
@@ -120,16 +120,12 @@ export class NodeHost implements AsyncDisposable {
     config: ReplicaConfig,
   ): Promise<void> {
     const make = (): Machine => createMachine(app, config.shardId, config.replicaId);
-    return this.#start(initialMembers, join, make, { config, app: app.name });
+    return startReplica(this.#engine, { initialMembers, join, config, app: app.name, make });
   }
 
   /** Restarts one replica from what is on disk; its app must be among `apps`. */
   async restartReplica(shardId: ShardId, replicaId: ReplicaId, apps: ReadonlyMap<string, App>): Promise<void> {
-    const found = this.#parts.logDb.state({ shardId, replicaId });
-    if (found === undefined) throw new OpError("DL_ERR_SHARD_NOT_BOOTSTRAPPED", `shard ${shardId}`);
-    const app = apps.get(found.bootstrap.app);
-    if (app === undefined) throw new OpError("DL_ERR_APP_UNKNOWN", `shard ${shardId} runs ${found.bootstrap.app}`);
-    const config: ReplicaConfig = { ...JSON.parse(found.bootstrap.config), shardId, replicaId };
+    const { app, config } = recordedStart(this.#parts.logDb, { shardId, replicaId }, apps);
     await this.startApp(new Map(), false, app, config);
   }
 
@@ -158,16 +154,44 @@ export class NodeHost implements AsyncDisposable {
 
   // Proposals.
 
+  /** No session: a proposal retried after an unknown outcome may apply twice. */
   getNoOPSession(shardId: ShardId): Session {
     return noOpSession(shardId);
   }
 
-  /** Proposes one command. Its state settles once: completed, rejected, dropped, timeout, terminated, aborted. */
+  /** A session that the shard does not know yet: `proposeSession` opens it. `syncGetSession` does both. */
+  newSession(shardId: ShardId): Session {
+    return Session.prepared(shardId, this.#parts.env.random.hex(8));
+  }
+
+  /** Opens a session; see session.ts for its use. On an unknown outcome call again: what is left over is evicted. */
+  async syncGetSession(shardId: ShardId, options?: CallOptions): Promise<Session> {
+    const session = this.newSession(shardId);
+    await completed(this.proposeSession(session, options));
+    return session;
+  }
+
+  /** Closes a session. DL_ERR_SESSION_NOT_FOUND when it is closed or evicted already. */
+  async syncCloseSession(session: Session, options?: CallOptions): Promise<void> {
+    if (!session.isClosing) session.prepareForUnregister();
+    await completed(this.proposeSession(session, options));
+  }
+
+  /** Opens a new session, or closes one that is prepared for it. DL_ERR_INVALID_SESSION for others. */
+  proposeSession(session: Session, options?: CallOptions): RequestState {
+    return this.#calls.proposeSession(session, options);
+  }
+
+  /**
+   * Proposes one command. The returned state settles once: completed, rejected, dropped, timeout, terminated, aborted.
+   * With a session, the same command may be proposed again while the outcome is unknown; one at a time.
+   * Throws DL_ERR_INVALID_SESSION; rejected with DL_ERR_SESSION_NOT_FOUND, _SESSION_STALE.
+   */
   propose(session: Session, command: Uint8Array, options?: CallOptions): RequestState {
     return this.#calls.propose(session, command, options);
   }
 
-  /** Proposes commands in order with one completion. They are separate entries: on `unknown`, any prefix may apply. */
+  /** Proposes commands in order with one completion, without a session. On `unknown` any prefix of them may apply. */
   proposeBatch(session: Session, commands: readonly Uint8Array[], options?: CallOptions): RequestState {
     return this.#calls.proposeBatch(session, commands, options);
   }
@@ -371,22 +395,5 @@ export class NodeHost implements AsyncDisposable {
 
   get #engine(): Engine {
     return this.#parts.engine;
-  }
-
-  async #start(
-    initialMembers: ReadonlyMap<ReplicaId, Target>,
-    join: boolean,
-    make: () => Machine,
-    rest: { readonly config: ReplicaConfig; readonly app: string },
-  ): Promise<void> {
-    const config = completeConfig(rest.config);
-    for (const target of initialMembers.values()) checkTarget(target);
-    const machine = make();
-    try {
-      await this.#engine.startReplica({ config, app: rest.app, machine, initialMembers, join });
-    } catch (error) {
-      await machine.machine.close();
-      throw error;
-    }
   }
 }

@@ -7,6 +7,7 @@ import { OpError } from "../../shared/errors.js";
 import type { NodeHostInfo } from "../../shared/types/control.js";
 import type { ReplicaId, ShardId } from "../../shared/types/ids.js";
 import type { Membership } from "../../shared/types/membership.js";
+import type { SessionState } from "../../shared/types/session.js";
 import {
   callUnary,
   GRPC_OPTIONS,
@@ -20,6 +21,11 @@ export interface ClientCallOptions {
   /** Default 10,000. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
+}
+
+export interface ProposeOptions extends ClientCallOptions {
+  /** Default: none; retried after an unknown outcome the command may then apply twice. */
+  readonly session?: SessionState;
 }
 
 export interface ProposeAnswer {
@@ -48,10 +54,10 @@ export class HostClient {
     this.#client = new Client(address, credentials.createInsecure(), channel);
   }
 
-  /** Proposes through this host; resolves when applied there. */
-  async propose(shardId: ShardId, command: Uint8Array, options?: ClientCallOptions): Promise<ProposeAnswer> {
+  /** Proposes through this host; resolves when applied there. Under a session a series is applied once. */
+  async propose(shardId: ShardId, command: Uint8Array, options?: ProposeOptions): Promise<ProposeAnswer> {
     const timeoutMs = options?.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-    const request = { shardId, command, timeoutMs };
+    const request = { shardId, command, timeoutMs, session: options?.session ?? null };
     return await this.#call(NODE_HOST_SERVICE.propose, request, callOf(timeoutMs, options));
   }
 
@@ -76,6 +82,18 @@ export class HostClient {
     const request = { shardId, query, timeoutMs, consistency: options?.stale === true ? 2 : 1 };
     const reply = await this.#call(NODE_HOST_SERVICE.read, request, callOf(timeoutMs, options));
     return reply.found ? reply.data : undefined;
+  }
+
+  /** Opens a session, fit for its first proposal. */
+  async openSession(shardId: ShardId, options?: ClientCallOptions): Promise<SessionState> {
+    const timeoutMs = options?.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    return await this.#call(NODE_HOST_SERVICE.openSession, { shardId, timeoutMs }, callOf(timeoutMs, options));
+  }
+
+  /** DL_ERR_SESSION_NOT_FOUND when it is closed or evicted already. */
+  async closeSession(session: SessionState, options?: ClientCallOptions): Promise<void> {
+    const timeoutMs = options?.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    await this.#call(NODE_HOST_SERVICE.closeSession, { session, timeoutMs }, callOf(timeoutMs, options));
   }
 
   async info(options?: ClientCallOptions): Promise<NodeHostInfo> {

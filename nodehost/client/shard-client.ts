@@ -1,17 +1,21 @@
 /**
  * ShardClient: finds a host that serves the shard and keeps to the one that leads. A write is tried elsewhere only
- * when it certainly was not proposed (`rejected` and retryable); an unknown outcome is the caller's to decide. A read
- * is tried again after any failure that another host may not have.
+ * when it certainly was not proposed (`rejected` and retryable); an unknown outcome is the caller's to decide, unless
+ * it is under a session (`withSession`): then it is tried again until it is answered. A read is tried again after any
+ * failure that another host may not have.
  */
 import { isOpError, OpError } from "../../shared/errors.js";
 import type { ShardId } from "../../shared/types/ids.js";
 import { type ClientCallOptions, HostClient, type ProposeAnswer } from "./host-client.js";
+import { ShardSession } from "./shard-session.js";
 
 /** Where a shard may be asked, leader first; asked again whenever an answer shows that it is out of date. */
 export type Route = (shardId: ShardId) => Promise<readonly string[]>;
 
 const DEFAULT_TIMEOUT_MS = 10_000;
 const PAUSE_MS = 20;
+/** Under a session an attempt costs nothing: another host is asked soon. */
+const SESSION_ATTEMPT_MS = 2_000;
 
 export class ShardClient {
   readonly #route: Route;
@@ -22,7 +26,7 @@ export class ShardClient {
     this.#route = route;
   }
 
-  /** Rejects with the last error when nothing worked within `timeoutMs`. */
+  /** Rejects with the last error when nothing worked within `timeoutMs`. Never retried when the outcome is unknown. */
   propose(shardId: ShardId, command: Uint8Array, options?: ClientCallOptions): Promise<ProposeAnswer> {
     const again = (error: OpError): boolean => error.outcome === "rejected" && error.retryable;
     return this.#try(shardId, options, {
@@ -36,6 +40,27 @@ export class ShardClient {
       call: (host, timeoutMs) => host.read(shardId, query, callOf(timeoutMs, options)),
       again: (error) => error.retryable || error.code === "DL_ERR_SHARD_NOT_FOUND",
     });
+  }
+
+  /** Opens a session: what is proposed under it is retried safely until it is answered. Close it after use. */
+  withSession(shardId: ShardId, options?: ClientCallOptions): Promise<ShardSession> {
+    return ShardSession.open(
+      {
+        open: (limit, again) =>
+          this.#try(shardId, limit, { call: (host, ms) => host.openSession(shardId, callOf(ms, limit)), again }),
+        propose: ({ session, command }, limit, again) =>
+          this.#try(shardId, limit, {
+            call: (host, ms) => {
+              const call = callOf(Math.min(ms, SESSION_ATTEMPT_MS), limit);
+              return host.propose(shardId, command, { ...call, session });
+            },
+            again,
+          }),
+        close: (session, limit, again) =>
+          this.#try(shardId, limit, { call: (host, ms) => host.closeSession(session, callOf(ms, limit)), again }),
+      },
+      options,
+    );
   }
 
   /** The client of one host, made at first use. */

@@ -2,8 +2,9 @@
  * Books of one replica's open requests. Proposals are kept in a ring by sequence (allotted in order, settled mostly in
  * order); reads in batches by their ReadIndex key. No timer per request: deadlines are looked at on the host's tick.
  */
-import type { OpError } from "../../shared/errors.js";
+import { OpError } from "../../shared/errors.js";
 import type { Index, TimeMs } from "../../shared/types/ids.js";
+import type { SessionRefusal } from "../../shared/types/session.js";
 import type { Result } from "../rsm/state-machine.js";
 import { type RequestCode, type RequestState, timeoutError } from "./requests.js";
 
@@ -50,6 +51,14 @@ export class ProposalBook {
       if (request !== undefined) commands.set(request, (commands.get(request) ?? 0) + 1);
     }
     for (const [request, dropped] of commands) request.drop(dropped, error);
+  }
+
+  /** Its session refused it. */
+  refuse(sequence: number, code: SessionRefusal): void {
+    const request = this.#take(sequence)?.request;
+    const what = request?.repeats === true ? "an earlier attempt may have been applied" : "not applied";
+    const outcome = request?.repeats === true ? "unknown" : "rejected";
+    request?.fail("rejected", new OpError(code, what, { outcome }));
   }
 
   fail(sequence: number, code: RequestCode, error: OpError): void {

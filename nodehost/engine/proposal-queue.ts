@@ -4,7 +4,7 @@
  *
  * Invariant: the sequences of a block have no gap, because a dropped block is reported as (first sequence, count).
  */
-import { type BlockBody, type BlockBuilder, EntryType } from "../../shared/codec/block.js";
+import { type BlockBody, type BlockBuilder, type EntrySession, EntryType } from "../../shared/codec/block.js";
 import { LIMITS } from "../../shared/limits.js";
 import type { RequestKey } from "../../shared/types/ids.js";
 import type { RequestState } from "./requests.js";
@@ -14,6 +14,8 @@ export interface QueuedProposal {
   readonly type: EntryType;
   readonly firstSequence: number;
   readonly commands: readonly Uint8Array[];
+  /** With one command only. */
+  readonly session?: EntrySession | undefined;
 }
 
 export class ProposalQueue {
@@ -50,7 +52,7 @@ export class ProposalQueue {
     const flush = (): void => {
       if (builder.count > 0) propose(builder.finish());
     };
-    for (const { request, type, firstSequence, commands } of queue) {
+    for (const { request, type, firstSequence, commands, session } of queue) {
       if (request.settled) {
         flush();
         continue;
@@ -63,7 +65,7 @@ export class ProposalQueue {
         const full =
           builder.count >= LIMITS.blockEntriesMax || builder.byteLength + command.length > LIMITS.blockBytesMax;
         if (full) flush();
-        builder.add(type, keyOf(sequence), command);
+        builder.add(type, keyOf(sequence), command, session);
         sequence += 1;
       }
       if (alone) flush();

@@ -3,13 +3,14 @@
  * in that order; everything else only queues and asks for a turn. An error inside one replica fences that replica and
  * leaves the host running.
  */
-import type { EntryType } from "../../shared/codec/block.js";
+import type { EntrySession, EntryType } from "../../shared/codec/block.js";
 import type { TimerHandle } from "../../shared/env/env.js";
 import { errorText, OpError } from "../../shared/errors.js";
 import { LIMITS } from "../../shared/limits.js";
 import type { Index, ReplicaId, RequestKey, ShardId, TimeMs } from "../../shared/types/ids.js";
 import { type ConfigChange, type Membership, roleOf, targetOf } from "../../shared/types/membership.js";
 import type { Message, SnapshotMeta } from "../../shared/types/message.js";
+import type { SessionRefusal } from "../../shared/types/session.js";
 import type { Dropped, Output, RaftCore, RaftUpdate } from "../raft/types.js";
 import type { Result } from "../rsm/state-machine.js";
 import { MachineFailure, type ReplicaStateMachine, type RsmSink } from "../rsm/types.js";
@@ -100,10 +101,15 @@ export class Replica implements RsmSink {
   }
 
   /** Queues commands under one request. Refuses before anything is queued when a bound is hit. */
-  propose(request: RequestState, type: EntryType, commands: readonly Uint8Array[]): OpError | undefined {
+  propose(
+    request: RequestState,
+    type: EntryType,
+    commands: readonly Uint8Array[],
+    session?: EntrySession,
+  ): OpError | undefined {
     const refusal = this.#refusal(request, commands);
     if (refusal !== undefined) return refusal;
-    this.#queue.add({ request, type, firstSequence: this.proposals.add(request), commands });
+    this.#queue.add({ request, type, firstSequence: this.proposals.add(request), commands, session });
     this.#ports.ready(this);
     return undefined;
   }
@@ -195,6 +201,10 @@ export class Replica implements RsmSink {
 
   onResult(sequence: number, index: Index, result: Result): void {
     this.proposals.arrive(sequence, index, result);
+  }
+
+  onRejected(sequence: number, _index: Index, code: SessionRefusal): void {
+    this.proposals.refuse(sequence, code);
   }
 
   onConfigChange(

@@ -43,6 +43,8 @@ export class RequestState {
   readonly count: number;
   /** Set when it leaves the queue for the log: from then on an abort is `unknown`. */
   handedOver = false;
+  /** An earlier attempt under the same series ended unknown: a refusal of this one says nothing of that one. */
+  repeats = false;
   #outcome: RequestResult | undefined;
   #waiting: ((result: RequestResult) => void)[] | undefined;
   #promise: Promise<RequestResult> | undefined;

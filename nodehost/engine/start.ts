@@ -68,6 +68,7 @@ export async function makeReplica(spec: StartSpec, found: RecoveredReplica, port
   const late: { replica: Replica | undefined } = { replica: undefined };
   const sink: RsmSink = {
     onResult: (sequence, index, result) => late.replica?.onResult(sequence, index, result),
+    onRejected: (sequence, index, code) => late.replica?.onRejected(sequence, index, code),
     onConfigChange: (...args) => late.replica?.onConfigChange(...args),
   };
   const rsm = new Rsm({

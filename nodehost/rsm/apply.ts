@@ -1,6 +1,7 @@
 /**
  * Applies committed entries to the machine within a time budget: memory machines entry by entry, concurrent ones in
- * batches. Owns `applied`, `membership` and the failure. Used by Rsm, which decides when it may run.
+ * batches. Owns `applied`, `membership`, the client sessions and the failure. Used by Rsm, which decides when it
+ * may run.
  *
  * Invariants: a result goes to the sink only for keys of this replica and this incarnation, in log order, after
  * `applied` covers it; a machine that throws, answers nonsense, or a block whose checksum is wrong ends in a
@@ -16,6 +17,7 @@ import type { SnapshotMeta } from "../../shared/types/message.js";
 import { ApplyQueue } from "./apply-queue.js";
 import { hashText } from "./hash.js";
 import { applyConfigChange } from "./members.js";
+import { SessionTable } from "./sessions.js";
 import type { ConcurrentStateMachine, Result, StateMachine } from "./state-machine.js";
 import { MachineFailure, type RsmOptions } from "./types.js";
 
@@ -33,6 +35,8 @@ const UNREADABLE_CHANGE: ConfigChange = {
 };
 
 export class Applier {
+  /** As of `applied`, unless an update is in flight. */
+  readonly sessions: SessionTable;
   readonly #options: RsmOptions;
   readonly #queue: ApplyQueue;
   #applied: Index = 0;
@@ -48,6 +52,7 @@ export class Applier {
     this.#options = options;
     this.#queue = new ApplyQueue(options.crc32);
     this.#membership = options.membership;
+    this.sessions = new SessionTable(options.sessionLimits);
   }
 
   get applied(): Index {
@@ -109,7 +114,7 @@ export class Applier {
         if (damage !== undefined) throw this.fail(damage.index, damage.message);
         return "idle";
       }
-      const pending = entry.type === EntryType.Application ? this.#update(deadline) : this.#internal();
+      const pending = entry.type === EntryType.Application ? this.#application(entry, deadline) : this.#internal();
       if (pending !== undefined) {
         this.#updating = pending;
         return pending;
@@ -117,6 +122,21 @@ export class Applier {
       if (now() >= deadline) return this.backlog > 0 ? "more" : "idle";
     }
     return "idle";
+  }
+
+  /** An entry of a session is applied by itself: what it does to the table must be done before the next one. */
+  #application(entry: Entry, deadline: TimeMs): Promise<void> | undefined {
+    if (entry.session === undefined) return this.#update(deadline);
+    const verdict = this.sessions.begin(entry.session, entry.index);
+    if (verdict.kind === "apply") return this.#update(deadline);
+    this.#queue.take();
+    this.#advance(entry);
+    if (this.#isOwn(entry)) {
+      const { sink } = this.#options;
+      if (verdict.kind === "answered") sink.onResult(entry.key.sequence, entry.index, verdict.result);
+      else sink.onRejected(entry.key.sequence, entry.index, verdict.code);
+    }
+    return undefined;
   }
 
   #update(deadline: TimeMs): Promise<void> | undefined {
@@ -146,7 +166,7 @@ export class Applier {
     return undefined;
   }
 
-  /** Consecutive application entries, as many as are likely to fit into the budget, at least one. */
+  /** Consecutive entries for the machine, as many as are likely to fit into the budget, at least one. */
   #takeBatch(deadline: TimeMs): readonly Entry[] {
     const affordable = (deadline - this.#options.now()) / Math.max(this.#entryCostMs, 1e-6);
     const countMax = Math.min(Math.max(Math.floor(affordable), 1), BATCH_ENTRIES_MAX);
@@ -155,9 +175,10 @@ export class Applier {
     while (entries.length < countMax && bytes < BATCH_BYTES_MAX) {
       const entry = this.#queue.peek();
       if (entry === undefined || entry.type !== EntryType.Application) break;
-      if (entries.length > 0 && bytes + entry.cmd.length > BATCH_BYTES_MAX) break;
+      if (entries.length > 0 && (entry.session !== undefined || bytes + entry.cmd.length > BATCH_BYTES_MAX)) break;
       bytes += entry.cmd.length;
       entries.push(this.#queue.take());
+      if (entry.session !== undefined) break;
     }
     return entries;
   }
@@ -191,16 +212,18 @@ export class Applier {
     if (this.#stopped) return;
     const last = entries[entries.length - 1];
     if (last !== undefined) this.#advance(last);
-    const { replicaId, incarnation, sink } = this.#options;
+    const { sink } = this.#options;
     for (let i = 0; i < entries.length; i++) {
       const entry = entries[i];
       const result = results[i];
       if (entry === undefined || result === undefined) continue;
-      const { key } = entry;
-      if (key.replicaId === replicaId && key.incarnation === incarnation) {
-        sink.onResult(key.sequence, entry.index, result);
-      }
+      if (entry.session !== undefined) this.sessions.record(entry.session, result);
+      if (this.#isOwn(entry)) sink.onResult(entry.key.sequence, entry.index, result);
     }
+  }
+
+  #isOwn({ key }: Entry): boolean {
+    return key.replicaId === this.#options.replicaId && key.incarnation === this.#options.incarnation;
   }
 
   /** No-ops, metadata and config changes: nothing for the machine. */

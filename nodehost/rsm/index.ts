@@ -3,6 +3,7 @@ export { createMachine } from "./create-machine.js";
 export { checkStateMachine, type MachineProblem } from "./machine-kit.js";
 export { applyConfigChange, type ConfigChangeOutcome, membershipHash, normalizedTarget } from "./members.js";
 export { Rsm } from "./rsm.js";
+export { type SessionLimits, SessionTable, type SessionVerdict, type SessionView } from "./sessions.js";
 export {
   createSnapshotStore,
   replicaDirectoryName,

@@ -1,10 +1,12 @@
 /**
  * The replicated state machine manager of one replica: drives the application's machine through the committed log,
- * keeps the membership as applied, and orders apply, save and restore. Driven by the engine (see ReplicaStateMachine).
+ * keeps the membership and the client sessions as applied, and orders apply, save and restore. Driven by the engine
+ * (see ReplicaStateMachine).
  *
  * Invariants: entries are applied once each, in index order, one outstanding update at a time; `applied` and
- * `membership` move together, so that a snapshot carries the membership of its index (P33); a memory machine is not
- * updated while it is saved, no machine while it is restored; after a MachineFailure nothing runs any more.
+ * `membership` move together with the sessions, so that a snapshot carries those of its index (P33, P36); a memory
+ * machine is not updated while it is saved, no machine while it is restored; after a MachineFailure nothing runs any
+ * more.
  * The code is split: what one entry does is in apply.ts, jobs that exclude each other are in jobs.ts.
  */
 import { assert } from "../../shared/assert.js";
@@ -121,6 +123,12 @@ export class Rsm implements ReplicaStateMachine {
     return membershipHash(this.membership);
   }
 
+  sessionHash(): string | undefined {
+    const down = this.#closing !== undefined || this.#applier.failure !== undefined;
+    if (down || this.#restoring || this.#applier.updating !== undefined) return undefined;
+    return this.#applier.sessions.hash();
+  }
+
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -150,13 +158,15 @@ export class Rsm implements ReplicaStateMachine {
       const index = this.applied;
       if (index <= this.#snapshotIndex) throw new OpError("DL_ERR_NO_SNAPSHOT", `applied index is ${index}`);
       const meta = this.#newMeta();
+      const sessions = this.#applier.sessions.encode();
       let stored: SnapshotMeta;
       if (owned.kind === "memory") {
-        stored = await store.create(meta, (sink) => owned.machine.saveSnapshot(sink, job.signal), job.signal);
+        const save = (sink: SnapshotSink): Promise<void> => owned.machine.saveSnapshot(sink, job.signal);
+        stored = await store.create(meta, save, job.signal, sessions);
       } else {
         const prepared = owned.machine.prepareSnapshot();
         release();
-        stored = await this.#savePrepared(meta, prepared, job);
+        stored = await this.#savePrepared(meta, { sessions, prepared }, job);
       }
       this.#snapshotIndex = Math.max(this.#snapshotIndex, index);
       return stored;
@@ -168,7 +178,12 @@ export class Rsm implements ReplicaStateMachine {
   /**
    * What was prepared is always saved, into nowhere if need be: the machine holds a view of an old state until then.
    */
-  async #savePrepared(meta: NewSnapshot, prepared: unknown, job: Job): Promise<SnapshotMeta> {
+  async #savePrepared(
+    meta: NewSnapshot,
+    state: { readonly sessions: Uint8Array; readonly prepared: unknown },
+    job: Job,
+  ): Promise<SnapshotMeta> {
+    const { sessions, prepared } = state;
     const { machine: owned, store } = this.#options;
     assert(owned.kind === "concurrent", "only concurrent machines prepare snapshots");
     let saved = false;
@@ -177,7 +192,7 @@ export class Rsm implements ReplicaStateMachine {
       return owned.machine.saveSnapshot(prepared, sink, job.signal);
     };
     try {
-      return await store.create(meta, save, job.signal);
+      return await store.create(meta, save, job.signal, sessions);
     } catch (error) {
       if (!saved) {
         const nowhere: SnapshotSink = { write: () => Promise.reject(error) };
@@ -193,11 +208,16 @@ export class Rsm implements ReplicaStateMachine {
   }
 
   async #recover(meta: SnapshotMeta, signal: AbortSignal): Promise<void> {
-    const source = new GuardedSource(this.#options.store.load(meta));
+    let sessions: Uint8Array = new Uint8Array(0);
+    const onSessions = (area: Uint8Array): void => {
+      sessions = area;
+    };
+    const source = new GuardedSource(this.#options.store.load(meta, onSessions));
     try {
       await this.#options.machine.machine.recoverFromSnapshot(source, signal);
       signal.throwIfAborted();
       await source.finish();
+      this.#applier.sessions.restore(sessions);
     } catch (error) {
       // The state is neither the old nor the new one: this replica must not go on.
       const cause = source.error ?? error;

@@ -7,6 +7,7 @@ import {
   decodeSnapshotHeader,
   encodeSnapshotHeader,
   SNAPSHOT_BLOCK_PAYLOAD_BYTES_MAX,
+  SNAPSHOT_SESSIONS_BYTES_MAX,
   type SnapshotHeader,
 } from "./snapshot-format.js";
 import { SnapshotParser } from "./snapshot-parser.js";
@@ -31,19 +32,26 @@ const HEADER: SnapshotHeader = {
   },
 };
 
-async function written(writes: readonly Uint8Array[]): Promise<Buffer> {
+async function written(writes: readonly Uint8Array[], sessions?: Uint8Array): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   const writer = new SnapshotWriter(crc32, async (bytes) => {
     chunks.push(bytes.slice());
   });
-  await writer.begin(HEADER);
+  await writer.begin(HEADER, sessions);
   for (const bytes of writes) await writer.write(bytes);
   await writer.finish();
   return Buffer.concat(chunks);
 }
 
-function parsed(file: Uint8Array, chunkBytes: number): { payload: Buffer; header: SnapshotHeader | undefined } {
+interface Parsed {
+  readonly payload: Buffer;
+  readonly header: SnapshotHeader | undefined;
+  readonly sessions: Uint8Array | undefined;
+}
+
+function parsed(file: Uint8Array, chunkBytes: number): Parsed {
   let header: SnapshotHeader | undefined;
+  let sessions: Uint8Array | undefined;
   const parser = new SnapshotParser({
     crc32,
     file: "some/file",
@@ -51,12 +59,16 @@ function parsed(file: Uint8Array, chunkBytes: number): { payload: Buffer; header
     onHeader: (found) => {
       header = found;
     },
+    onSessions: (found) => {
+      assert.equal(sessions, undefined);
+      sessions = found;
+    },
   });
   const payloads: Uint8Array[] = [];
   for (let at = 0; at < file.length; at += chunkBytes)
     payloads.push(...parser.feed(file.subarray(at, at + chunkBytes)));
   parser.end();
-  return { payload: Buffer.concat(payloads), header };
+  return { payload: Buffer.concat(payloads), header, sessions };
 }
 
 function pattern(length: number): Uint8Array {
@@ -89,6 +101,48 @@ test("golden bytes of version 1", async () => {
   assert.equal(file.subarray(headerLength - 4).toString("hex"), GOLDEN_REST);
 });
 
+test("golden bytes of version 2: the same with a session area", async () => {
+  const sessions = Buffer.from("sessions as they are");
+  const file = await written([Buffer.from("hello "), Buffer.from("snapshot")], sessions);
+  const plain = await written([Buffer.from("hello "), Buffer.from("snapshot")]);
+  const headerLength = file.readUInt32LE(12);
+  const golden = [
+    "444c534e41505348" + "02000000" + "9f000000" + "00000000" + "00000000",
+    plain.subarray(24, plain.readUInt32LE(12) - 8).toString("hex"),
+    "14000000" + "eda6267f", // session area: length, checksum
+  ].join("");
+  assert.equal(file.subarray(0, headerLength - 4).toString("hex"), golden);
+  assert.equal(file.subarray(headerLength - 4, headerLength).toString("hex"), "1c7cdec1");
+  assert.deepEqual(file.subarray(headerLength, headerLength + sessions.length), sessions);
+  assert.equal(file.subarray(headerLength + sessions.length).toString("hex"), GOLDEN_REST.slice(8));
+});
+
+test("a session area of any size comes back, checked, before the payload", async () => {
+  for (const length of [1, 100, SNAPSHOT_BLOCK_PAYLOAD_BYTES_MAX * 2 + 1]) {
+    const sessions = pattern(length);
+    const file = await written([pattern(50)], sessions);
+    for (const chunkBytes of length > 2000 ? [65_536] : [1, 3, 4096]) {
+      const found = parsed(file, chunkBytes);
+      assert.equal(Buffer.compare(found.sessions ?? new Uint8Array(0), sessions), 0);
+      assert.equal(Buffer.compare(found.payload, pattern(50)), 0);
+      assert.deepEqual(found.header, HEADER);
+    }
+  }
+  assert.equal(parsed(await written([pattern(50)]), 64).sessions, undefined);
+});
+
+test("a session area of another snapshot, or too long, is found", async () => {
+  const one = await written([pattern(10)], pattern(40));
+  const other = await written([pattern(10)], pattern(40).reverse());
+  const at = one.readUInt32LE(12);
+  const mixed = Buffer.concat([one.subarray(0, at), other.subarray(at, at + 40), one.subarray(at + 40)]);
+  assert.throws(() => parsed(mixed, 4096), new RegExp(`offset ${at}: checksum of the session area`));
+  const long = Buffer.from(encodeSnapshotHeader(HEADER, pattern(40), crc32));
+  long.writeUInt32LE(SNAPSHOT_SESSIONS_BYTES_MAX + 1, long.length - 12);
+  long.writeUInt32LE(crc32(long.subarray(0, -4)), long.length - 4);
+  assert.throws(() => parsed(long, 4096), /session area of 16777217 bytes/);
+});
+
 test("payload of any size comes back, read in chunks of any size", async () => {
   const max = SNAPSHOT_BLOCK_PAYLOAD_BYTES_MAX;
   for (const length of [0, 1, 1000, max - 1, max, max + 1, 3 * max + 17]) {
@@ -103,7 +157,10 @@ test("payload of any size comes back, read in chunks of any size", async () => {
 });
 
 test("every flipped bit, every truncation, every appended byte is found and located", async () => {
-  const file = await written([pattern(90)]);
+  for (const sessions of [undefined, pattern(30)]) everyDamageIsFound(await written([pattern(90)], sessions));
+});
+
+function everyDamageIsFound(file: Buffer): void {
   const refused = (bytes: Uint8Array, what: string): void => {
     assert.throws(
       () => parsed(bytes, 64),
@@ -127,7 +184,7 @@ test("every flipped bit, every truncation, every appended byte is found and loca
     refused(file.subarray(0, at), `cut at ${at}`);
   }
   refused(Buffer.concat([file, Uint8Array.of(0)]), "one byte more");
-});
+}
 
 test("blocks that were swapped, dropped or repeated are found", async () => {
   const max = SNAPSHOT_BLOCK_PAYLOAD_BYTES_MAX;
@@ -171,9 +228,9 @@ test("the error names the offset of the part that is wrong", async () => {
 });
 
 test("a later version is refused as such, not as damage", () => {
-  const bytes = encodeSnapshotHeader(HEADER, crc32);
-  assert.deepEqual(decodeSnapshotHeader(bytes, crc32), HEADER);
-  bytes[8] = 2;
+  const bytes = encodeSnapshotHeader(HEADER, new Uint8Array(0), crc32);
+  assert.deepEqual(decodeSnapshotHeader(bytes, crc32).header, HEADER);
+  bytes[8] = 3;
   assert.throws(() => parsed(bytes, 64), hasCode("DL_ERR_VERSION"));
 });
 

@@ -1,14 +1,17 @@
 /**
- * The snapshot file, version 1, little-endian:
+ * The snapshot file, versions 1 and 2, little-endian:
  *
  *   header   8 "DLSNAPSH"   u32 version   u32 header length (whole)   u32 flags (0)   u32 zero
  *            u32 meta length, meta (as in log records; size 0 and directory "" because the file does not know them)
- *            u32 session area length (0: no sessions in this version)   u32 crc of all before it
+ *            u32 session area length (version 1: 0)   version 2: u32 crc of the session area   u32 crc of all before it
+ *   sessions version 2: the session area, as sessions.ts writes it
  *   block    u32 crc of all after it   u32 payload length (1 … 262144)   u32 ordinal (0, 1, …)   payload
  *   trailer  u32 crc of all after it   u32 0   u32 block count   u64 payload bytes   u32 crc of the block crcs, chained
  *            8 "DLSNPEND", and nothing after it
  *
- * The ordinal and the chained checksum tell blocks that were moved, dropped or repeated. This file holds layout and
+ * A shard without sessions writes version 1, so that older readers refuse only files they would misread. The header
+ * vouches for the session area by length and crc. The ordinal and the chained checksum tell blocks that were moved,
+ * dropped or repeated. This file holds layout and
  * header; snapshot-writer.ts and snapshot-parser.ts stream, both with one block of memory. Used by SnapshotStore.
  */
 import { ByteReader, ByteWriter, MalformedError } from "../../shared/codec/bytes.js";
@@ -17,13 +20,16 @@ import { readSnapshotMeta, writeSnapshotMeta } from "../../shared/codec/membersh
 import { OpError } from "../../shared/errors.js";
 import type { SnapshotMeta } from "../../shared/types/message.js";
 
-export const SNAPSHOT_VERSION = 1;
+export const SNAPSHOT_VERSION = 2;
+const VERSION_WITHOUT_SESSIONS = 1;
 export const SNAPSHOT_BLOCK_PAYLOAD_BYTES_MAX = 256 * 1024;
 export const SNAPSHOT_BLOCK_HEADER_BYTES = 12;
 export const SNAPSHOT_TRAILER_BYTES = 32;
 /** Magic, version and header length: what must be read to know how much more to read. */
 export const SNAPSHOT_PREFIX_BYTES = 16;
 export const SNAPSHOT_HEADER_BYTES_MAX = 16 * 1024 * 1024;
+/** More than any table of sessions within shared/limits.ts takes. */
+export const SNAPSHOT_SESSIONS_BYTES_MAX = 16 * 1024 * 1024;
 
 const MAGIC = new TextEncoder().encode("DLSNAPSH");
 const END_MAGIC = new TextEncoder().encode("DLSNPEND");
@@ -31,11 +37,22 @@ const END_MAGIC = new TextEncoder().encode("DLSNPEND");
 /** What the file knows of itself. */
 export type SnapshotHeader = Omit<SnapshotMeta, "sizeBytes" | "directory">;
 
-export function encodeSnapshotHeader(header: SnapshotHeader, crc32: Crc32): Uint8Array {
+/** A decoded header and what follows it. */
+export interface SnapshotHead {
+  readonly header: SnapshotHeader;
+  /** Of the session area behind the header; 0 bytes if there is none. */
+  readonly sessionBytes: number;
+  readonly sessionsCrc: number;
+}
+
+/** `sessions` is the area that will follow; of any length, 0 included. */
+export function encodeSnapshotHeader(header: SnapshotHeader, sessions: Uint8Array, crc32: Crc32): Uint8Array {
+  const version = sessions.length === 0 ? VERSION_WITHOUT_SESSIONS : SNAPSHOT_VERSION;
   const meta = new ByteWriter(256);
   writeSnapshotMeta(meta, { ...header, sizeBytes: 0, directory: "" });
-  const w = new ByteWriter(meta.length + 64).bytes(MAGIC).u32(SNAPSHOT_VERSION).u32(0).u32(0).u32(0);
-  w.blob(meta.view()).u32(0);
+  const w = new ByteWriter(meta.length + 64).bytes(MAGIC).u32(version).u32(0).u32(0).u32(0);
+  w.blob(meta.view()).u32(sessions.length);
+  if (version > VERSION_WITHOUT_SESSIONS) w.u32(crc32(sessions));
   w.patchU32(12, w.length + 4);
   return w.u32(crc32(w.view())).finish();
 }
@@ -57,12 +74,13 @@ export function snapshotHeaderLength(prefix: Uint8Array): number {
 }
 
 /** `bytes` is the whole header. Throws MalformedError. */
-export function decodeSnapshotHeader(bytes: Uint8Array, crc32: Crc32): SnapshotHeader {
+export function decodeSnapshotHeader(bytes: Uint8Array, crc32: Crc32): SnapshotHead {
   const body = bytes.length - 4;
   if (body < SNAPSHOT_PREFIX_BYTES) throw new MalformedError(`snapshot header of ${bytes.length} bytes`);
   if (new ByteReader(bytes, body).u32() !== crc32(bytes.subarray(0, body))) {
     throw new MalformedError("snapshot header checksum does not match");
   }
+  const version = new ByteReader(bytes, MAGIC.length).u32();
   const r = new ByteReader(bytes, SNAPSHOT_PREFIX_BYTES, body);
   const flags = r.u32();
   if (flags !== 0 || r.u32() !== 0) throw new MalformedError(`snapshot header flags are ${flags}, expected 0`);
@@ -70,9 +88,13 @@ export function decodeSnapshotHeader(bytes: Uint8Array, crc32: Crc32): SnapshotH
   const { shardId, replicaId, index, term, membership } = readSnapshotMeta(metaReader);
   metaReader.end();
   const sessionBytes = r.u32();
-  if (sessionBytes !== 0) throw new MalformedError(`session area of ${sessionBytes} bytes, expected 0`);
+  const sessionsMax = version === VERSION_WITHOUT_SESSIONS ? 0 : SNAPSHOT_SESSIONS_BYTES_MAX;
+  if (sessionBytes > sessionsMax) {
+    throw new MalformedError(`session area of ${sessionBytes} bytes, expected at most ${sessionsMax}`);
+  }
+  const sessionsCrc = version === VERSION_WITHOUT_SESSIONS ? 0 : r.u32();
   r.end();
-  return { shardId, replicaId, index, term, membership };
+  return { header: { shardId, replicaId, index, term, membership }, sessionBytes, sessionsCrc };
 }
 
 /** Fills the block header in front of a payload that starts at SNAPSHOT_BLOCK_HEADER_BYTES; returns its crc. */

@@ -1,6 +1,7 @@
 /**
  * Reads a snapshot file as a stream of chunks of any size, checking everything: header, each block, order, trailer.
- * Memory: one chunk and one block. Used by SnapshotStore to load a file and to verify one while it lands.
+ * Memory: one chunk, and one block or the session area. Used by SnapshotStore to load a file and to
+ * verify one while it lands.
  *
  * Invariant: payload is handed out only after the checksum of its block was right; `end` accepts only a whole file.
  * Errors are OpErrors of the given code and name the file and the offset of the part that is wrong.
@@ -28,9 +29,11 @@ export interface SnapshotParserOptions {
   readonly code: "DL_ERR_LOGDB_CORRUPT" | "DL_ERR_MALFORMED";
   /** Called once, before any payload; throws to refuse. */
   readonly onHeader?: (header: SnapshotHeader) => void;
+  /** Called at most once, before any payload: the session area, checked. Not called when there is none. */
+  readonly onSessions?: (sessions: Uint8Array) => void;
 }
 
-type State = "prefix" | "header" | "blockHeader" | "block" | "trailer" | "done";
+type State = "prefix" | "header" | "sessions" | "blockHeader" | "block" | "trailer" | "done";
 
 export class SnapshotParser {
   readonly #options: SnapshotParserOptions;
@@ -43,6 +46,8 @@ export class SnapshotParser {
   #blockCount = 0;
   #payloadBytes = 0;
   #blocksCrc = 0;
+  /** What the header says of the session area. */
+  #sessionsCrc = 0;
 
   constructor(options: SnapshotParserOptions) {
     this.#options = options;
@@ -78,11 +83,20 @@ export class SnapshotParser {
           this.#grow("header", snapshotHeaderLength(this.#part));
           return undefined;
         case "header": {
-          const header = decodeSnapshotHeader(this.#part, this.#options.crc32);
-          this.#options.onHeader?.(header);
-          this.#next("blockHeader", SNAPSHOT_BLOCK_HEADER_BYTES);
+          const head = decodeSnapshotHeader(this.#part, this.#options.crc32);
+          this.#options.onHeader?.(head.header);
+          this.#sessionsCrc = head.sessionsCrc;
+          if (head.sessionBytes > 0) this.#next("sessions", head.sessionBytes);
+          else this.#next("blockHeader", SNAPSHOT_BLOCK_HEADER_BYTES);
           return undefined;
         }
+        case "sessions":
+          if (this.#options.crc32(this.#part) !== this.#sessionsCrc) {
+            throw new MalformedError("checksum of the session area does not match");
+          }
+          this.#options.onSessions?.(this.#part);
+          this.#next("blockHeader", SNAPSHOT_BLOCK_HEADER_BYTES);
+          return undefined;
         case "blockHeader":
           this.#blockHeader();
           return undefined;

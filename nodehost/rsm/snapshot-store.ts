@@ -62,13 +62,14 @@ class FileSnapshotStore implements SnapshotStore {
     meta: SnapshotHeader,
     save: (sink: SnapshotSink) => Promise<void>,
     signal: AbortSignal,
+    sessions?: Uint8Array,
   ): Promise<SnapshotMeta> {
     const sizeBytes = await this.#land(meta.replicaId, { header: meta, suffix: "generating" }, async (file) => {
       const writer = new SnapshotWriter(this.#crc32, (bytes) => {
         signal.throwIfAborted();
         return file.append(bytes);
       });
-      await writer.begin(meta);
+      await writer.begin(meta, sessions);
       await save(writer);
       await writer.finish();
       signal.throwIfAborted();
@@ -99,8 +100,8 @@ class FileSnapshotStore implements SnapshotStore {
     return { ...meta, replicaId, sizeBytes, directory: snapshotDirectoryName(index) };
   }
 
-  load(meta: SnapshotMeta): SnapshotSource {
-    return this.#load(meta);
+  load(meta: SnapshotMeta, onSessions: (sessions: Uint8Array) => void = () => {}): SnapshotSource {
+    return this.#load(meta, onSessions);
   }
 
   readFile(meta: SnapshotMeta): AsyncIterable<Uint8Array> {
@@ -210,11 +211,11 @@ class FileSnapshotStore implements SnapshotStore {
     await this.#files.remove(doomed);
   }
 
-  async *#load(meta: SnapshotMeta): AsyncGenerator<Uint8Array> {
+  async *#load(meta: SnapshotMeta, onSessions: (sessions: Uint8Array) => void): AsyncGenerator<Uint8Array> {
     const file = this.#pathOf(meta);
     const code = "DL_ERR_LOGDB_CORRUPT";
     const onHeader = (header: SnapshotHeader): void => mustMatch(header, meta, { file, code });
-    const parser = new SnapshotParser({ crc32: this.#crc32, file, code, onHeader });
+    const parser = new SnapshotParser({ crc32: this.#crc32, file, code, onHeader, onSessions });
     try {
       for await (const chunk of readChunks(this.#files, file, LIMITS.snapshotChunkBytes)) yield* parser.feed(chunk);
     } catch (error) {

@@ -1,6 +1,7 @@
 /**
- * Writes a snapshot file as a stream: collects payload into one block, seals it, hands it on. The sink that state
- * machines see. Memory: one block. Used by SnapshotStore; `output` may keep the bytes only until its promise settles.
+ * Writes a snapshot file as a stream: header and sessions first, then collects payload into one block, seals it, hands
+ * it on. The sink that state machines see. Memory: one block. Used by SnapshotStore; `output` may keep the bytes only
+ * until its promise settles.
  */
 import type { Crc32 } from "../../shared/codec/crc32.js";
 import {
@@ -30,9 +31,12 @@ export class SnapshotWriter implements SnapshotSink {
     this.#output = output;
   }
 
-  /** First call. */
-  async begin(header: SnapshotHeader): Promise<void> {
-    await this.#output(encodeSnapshotHeader(header, this.#crc32));
+  /** First call. `sessions` is the session area, empty if there are none. */
+  async begin(header: SnapshotHeader, sessions: Uint8Array = new Uint8Array(0)): Promise<void> {
+    await this.#output(encodeSnapshotHeader(header, sessions, this.#crc32));
+    for (let at = 0; at < sessions.length; at += SNAPSHOT_BLOCK_PAYLOAD_BYTES_MAX) {
+      await this.#output(sessions.subarray(at, at + SNAPSHOT_BLOCK_PAYLOAD_BYTES_MAX));
+    }
   }
 
   /** Payload. `bytes` are free again when the promise resolves. */

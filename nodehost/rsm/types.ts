@@ -10,6 +10,8 @@ import type { Crc32 } from "../../shared/codec/crc32.js";
 import type { Index, ReplicaId, RequestKey, ShardId, Term, TimeMs } from "../../shared/types/ids.js";
 import type { ConfigChange, Membership } from "../../shared/types/membership.js";
 import type { SnapshotMeta } from "../../shared/types/message.js";
+import type { SessionRefusal } from "../../shared/types/session.js";
+import type { SessionLimits } from "./sessions.js";
 import type { ConcurrentStateMachine, Result, SnapshotSink, SnapshotSource, StateMachine } from "./state-machine.js";
 
 export type Machine =
@@ -20,6 +22,8 @@ export type Machine =
 export interface RsmSink {
   /** An application entry whose key is (own replicaId, own incarnation) was applied. */
   onResult(sequence: number, index: Index, result: Result): void;
+  /** Such an entry was refused by its session and not applied: alike on every replica. */
+  onRejected(sequence: number, index: Index, code: SessionRefusal): void;
   /** A config change entry was applied or refused (`refusal` says why); `membership` is in force now. */
   onConfigChange(
     index: Index,
@@ -42,6 +46,8 @@ export interface RsmOptions {
   readonly store: SnapshotStore;
   readonly crc32: Crc32;
   readonly now: () => TimeMs;
+  /** Default: those of shared/limits.ts. Must be equal on all replicas. */
+  readonly sessionLimits?: Partial<SessionLimits>;
 }
 
 /** The machine threw, or an entry could not be read: this replica is fenced with this. */
@@ -81,19 +87,28 @@ export interface ReplicaStateMachine {
   /** State hash at `applied` if the machine has one. */
   hash(): string | undefined;
   membershipHash(): string;
+  /** Hash of the client sessions at `applied`; undefined while an entry is being applied or restored. */
+  sessionHash(): string | undefined;
   close(): Promise<void>;
 }
 
 /** Files of the snapshots of all replicas of a host. */
 export interface SnapshotStore {
-  /** Writes a snapshot through `save`; temp directory → sync → rename; returns its final meta (directory, size). */
+  /**
+   * Writes a snapshot of the encoded sessions (default: none) and of what `save` writes; temp directory → sync →
+   * rename; returns its final meta (directory, size).
+   */
   create(
     meta: Omit<SnapshotMeta, "sizeBytes" | "directory">,
     save: (sink: SnapshotSink) => Promise<void>,
     signal: AbortSignal,
+    sessions?: Uint8Array,
   ): Promise<SnapshotMeta>;
-  /** Payload bytes of a stored snapshot, every block checked. DL_ERR_LOGDB_CORRUPT naming file and offset. */
-  load(meta: SnapshotMeta): SnapshotSource;
+  /**
+   * Payload bytes of a stored snapshot, every block checked. `onSessions` is called before them, with the session
+   * area, if there is one. DL_ERR_LOGDB_CORRUPT naming file and offset.
+   */
+  load(meta: SnapshotMeta, onSessions?: (sessions: Uint8Array) => void): SnapshotSource;
   /** The file's bytes as they are, in chunks, for sending. */
   readFile(meta: SnapshotMeta): AsyncIterable<Uint8Array>;
   /**

@@ -6,12 +6,14 @@
 import { decodeKvAnswer, decodeKvNumber, encodeKvCommand, encodeKvQuery, kvBytes } from "../../nodehost/apps/index.js";
 import { type NodeHost, noOpSession, type RequestResult, type RequestState } from "../../nodehost/index.js";
 import { History, type Operation, VALUE_END } from "./history.js";
+import { SessionClients } from "./session-clients.js";
 import { SHARD, type SimCluster } from "./sim-cluster.js";
 
 export const KEYS = ["x", "y", "z"] as const;
 
 export class Clients {
   readonly history = new History();
+  readonly sessions: SessionClients;
   readonly #cluster: SimCluster;
   /** Under way, with who waits for it. */
   readonly #open = new Map<Operation, { readonly host: NodeHost; readonly next: () => void }>();
@@ -20,6 +22,7 @@ export class Clients {
 
   constructor(cluster: SimCluster) {
     this.#cluster = cluster;
+    this.sessions = new SessionClients(cluster, this.history, KEYS);
   }
 
   start(count: number): void {
@@ -28,10 +31,12 @@ export class Clients {
 
   stop(): void {
     this.#running = false;
+    this.sessions.stop();
   }
 
   /** Nobody will answer what was asked of this host. */
   hostDied(host: NodeHost | undefined): void {
+    this.sessions.hostDied(host);
     for (const [operation, { host: asked, next }] of [...this.#open]) {
       if (asked !== host) continue;
       this.#open.delete(operation);
@@ -41,7 +46,7 @@ export class Clients {
   }
 
   get openCount(): number {
-    return this.#open.size;
+    return this.#open.size + this.sessions.openCount;
   }
 
   /** Content of a key, read linearizably; undefined when that failed. */

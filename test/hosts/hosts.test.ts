@@ -22,6 +22,18 @@ test(`${SEEDS} seeded clusters keep every promise and converge`, async () => {
   assert.ok(acknowledged > 100 * SEEDS && reads > 50 * SEEDS, `${acknowledged} appends, ${reads} reads`);
 });
 
+test("with sessions every proposal is answered in the end and applied once (P36, P37, P38)", async () => {
+  let acknowledged = 0;
+  let retries = 0;
+  for (let seed = 1001; seed <= 1012; seed++) {
+    const result = await seededRun({ seed, sessionClients: 6 });
+    assert.deepEqual(result.problems, [], `seed ${seed}\n${result.log.join("\n")}`);
+    acknowledged += result.acknowledged;
+    retries += result.retries;
+  }
+  assert.ok(acknowledged > 1_000 && retries > 100, `${acknowledged} appends, ${retries} retries`);
+});
+
 test("every kind of fault by itself is survived", async () => {
   for (const fault of FAULTS) {
     const result = await seededRun({ seed: 77, faults: [fault], forMs: 3_000 });

@@ -13,6 +13,8 @@ export interface SeededRunOptions {
   readonly forMs?: number;
   /** Default: drawn from the seed. */
   readonly faults?: readonly Fault[];
+  /** Clients with sessions, besides those without; default 0. */
+  readonly sessionClients?: number;
 }
 
 export interface SeededRunResult {
@@ -21,6 +23,8 @@ export interface SeededRunResult {
   readonly trace: string;
   readonly acknowledged: number;
   readonly reads: number;
+  /** Attempts that clients with sessions made again. */
+  readonly retries: number;
   readonly log: readonly string[];
 }
 
@@ -51,17 +55,19 @@ export async function seededRun(options: SeededRunOptions): Promise<SeededRunRes
   const nemesis = new Nemesis(cluster, clients, options.faults ?? (drawn.length === 0 ? ["crash"] : drawn));
   late.nemesis = nemesis;
   clients.start(4);
+  clients.sessions.start(options.sessionClients ?? 0);
   nemesis.start();
   await world.run(options.forMs ?? 6_000);
   clients.stop();
   await nemesis.stop();
-  const problems = [...(await finish(cluster, clients)), ...nemesis.problems];
+  const problems = [...(await finish(cluster, clients)), ...nemesis.problems, ...clients.sessions.problems];
   const { operations } = clients.history;
   return {
     problems,
     trace: world.trace,
     acknowledged: operations.filter((o) => o.kind === "append" && o.outcome === "ok").length,
     reads: operations.filter((o) => o.kind === "read" && o.outcome === "ok").length,
+    retries: clients.sessions.retries,
     log: nemesis.log,
   };
 }

@@ -1,4 +1,5 @@
 /** The planted bugs. Each `find` must match exactly once in its file (bank.test.ts). */
+import { SESSION_MUTANTS } from "./bank-sessions.js";
 import { TRANSFERS } from "./bank-transfers.js";
 import type { Mutant } from "./mutant.js";
 
@@ -365,4 +366,12 @@ const REQUESTS: readonly Mutant[] = [
   },
 ];
 
-export const MUTANTS: readonly Mutant[] = [...QUICK, ...ELECTIONS, ...LOGS, ...LEADERS, ...REQUESTS, ...TRANSFERS];
+export const MUTANTS: readonly Mutant[] = [
+  ...QUICK,
+  ...ELECTIONS,
+  ...LOGS,
+  ...LEADERS,
+  ...REQUESTS,
+  ...TRANSFERS,
+  ...SESSION_MUTANTS,
+];

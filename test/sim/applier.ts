@@ -4,11 +4,12 @@
  */
 import type { ReadState } from "../../nodehost/raft/types.js";
 import { applyConfigChange } from "../../nodehost/rsm/members.js";
-import type { EntryBlock } from "../../shared/codec/block.js";
+import { SessionTable } from "../../nodehost/rsm/sessions.js";
+import { type EntryBlock, EntryType } from "../../shared/codec/block.js";
 import type { Index, Term } from "../../shared/types/ids.js";
 import { emptyMembership, type Membership } from "../../shared/types/membership.js";
 import type { SnapshotMeta } from "../../shared/types/message.js";
-import type { DecodedEntry } from "./machine.js";
+import type { DecodedEntry, SessionOutcome } from "./machine.js";
 import { type ApplierPort, SHARD_ID, type SimNode, Violation } from "./model.js";
 import { mix } from "./prng.js";
 import { EventKind } from "./queue.js";
@@ -19,6 +20,9 @@ export class Applier implements ApplierPort {
   appliedTerm: Term = 0;
   hash = 0;
   membership: Membership = emptyMembership();
+  sessions: SessionTable;
+  /** Application entries that changed the machine. */
+  #updates = 0;
   restoring = false;
   /** Asked for while another restore was under way. */
   #nextRestore: SnapshotMeta | undefined;
@@ -31,6 +35,12 @@ export class Applier implements ApplierPort {
 
   constructor(node: SimNode) {
     this.#node = node;
+    this.sessions = this.#newSessions();
+  }
+
+  #newSessions(): SessionTable {
+    const { sessionsMax, sessionResultsMax: resultsMax } = this.#node.world.options;
+    return new SessionTable({ sessionsMax, resultsMax });
   }
 
   /** State as of the durable snapshot, or the beginning. */
@@ -47,6 +57,9 @@ export class Applier implements ApplierPort {
     this.appliedTerm = disk.snapshot?.term ?? 0;
     this.hash = state?.hash ?? 0;
     this.membership = state?.membership ?? initial;
+    this.sessions = this.#newSessions();
+    if (state !== undefined) this.sessions.restore(state.sessions);
+    this.#updates = state?.updates ?? 0;
     this.#snapshotAt = this.applied;
   }
 
@@ -91,6 +104,8 @@ export class Applier implements ApplierPort {
     this.appliedTerm = meta.term;
     this.hash = state.hash;
     this.membership = state.membership;
+    this.sessions.restore(state.sessions);
+    this.#updates = state.updates;
     this.#snapshotAt = state.applied;
     this.#queue = this.#queue.filter((block) => block.last > meta.index);
     node.core?.restored(meta);
@@ -140,18 +155,21 @@ export class Applier implements ApplierPort {
   #apply(index: Index, term: Term, entry: DecodedEntry): void {
     const node = this.#node;
     const { checks, ledger } = node.world;
-    this.hash = mix(this.hash, entry.fingerprint);
+    const outcome = this.#update(index, entry);
+    this.hash = mix(mix(this.hash, entry.fingerprint), this.#updates);
     this.applied = index;
     this.appliedTerm = term;
     if (entry.change !== undefined) {
       this.membership = applyConfigChange(this.membership, entry.change, index).membership;
     }
     checks.applied(node, index, entry);
+    if (outcome !== undefined) checks.session(node, index, entry, outcome);
     const own = entry.key.replicaId === node.id && entry.key.incarnation === node.incarnation && entry.keyNumber !== 0;
     if (own) {
       checks.answered(node, entry.key, index);
       ledger.acked = Math.max(ledger.acked, index);
       ledger.ackedCount += 1;
+      if (outcome !== undefined) node.world.workload.sessionAnswered(entry.keyNumber, outcome);
     }
     if (entry.change === undefined) return;
     checks.changed(node, index);
@@ -164,6 +182,20 @@ export class Applier implements ApplierPort {
     checks.afterInput(node);
     if (this.membership.removed.has(node.id) && node.random.chance(0.6)) node.retire();
     else node.world.nemesis.changeApplied(node);
+  }
+
+  /** What an application entry does to the machine; the outcome if it came under a session. */
+  #update(index: Index, entry: DecodedEntry): SessionOutcome | undefined {
+    const { session } = entry;
+    if (entry.type !== EntryType.Application) return undefined;
+    const verdict = session === undefined ? undefined : this.sessions.begin(session, index);
+    if (verdict?.kind === "refused") return { kind: verdict.code, result: undefined };
+    if (verdict?.kind === "answered") return verdict;
+    this.#updates += 1;
+    if (session === undefined) return undefined;
+    const result = { value: this.#updates, data: Uint8Array.of(entry.fingerprint & 255, index & 255) };
+    this.sessions.record(session, result);
+    return { kind: "applied", result };
   }
 
   #answerReads(): void {
@@ -183,7 +215,8 @@ export class Applier implements ApplierPort {
     this.#snapshots += 1;
     const directory = `n${id}-${this.#node.incarnation}-${this.#snapshots}`;
     const { applied, hash, membership, appliedTerm } = this;
-    world.ledger.snapshots.set(directory, { applied, hash, membership });
+    const sessions = this.sessions.encode();
+    world.ledger.snapshots.set(directory, { applied, hash, membership, sessions, updates: this.#updates });
     const meta = {
       shardId: SHARD_ID,
       replicaId: id,

@@ -6,7 +6,7 @@
 import type { Dropped, RaftUpdate, ReadState, TransferResult } from "../../nodehost/raft/types.js";
 import type { Index, ReplicaId, RequestKey } from "../../shared/types/ids.js";
 import type { Message, SnapshotMeta } from "../../shared/types/message.js";
-import type { DecodedEntry } from "./machine.js";
+import type { DecodedEntry, SessionOutcome } from "./machine.js";
 import type { ChecksPort, Invariant, SimNode, World } from "./model.js";
 
 type Hook = Exclude<keyof Invariant, "id" | "text">;
@@ -36,6 +36,7 @@ export class Checks implements ChecksPort {
       apply: having(all, "onApply"),
       change: having(all, "onChange"),
       restore: having(all, "onRestore"),
+      session: having(all, "onSession"),
       answer: having(all, "onAnswer"),
       reads: having(all, "onRead"),
       dropped: having(all, "onDropped"),
@@ -104,6 +105,10 @@ export class Checks implements ChecksPort {
 
   applied(node: SimNode, index: Index, entry: DecodedEntry): void {
     for (const invariant of this.#lists.apply) invariant.onApply(node, index, entry);
+  }
+
+  session(node: SimNode, index: Index, entry: DecodedEntry, outcome: SessionOutcome): void {
+    for (const invariant of this.#lists.session) invariant.onSession(node, index, entry, outcome);
   }
 
   changed(node: SimNode, index: Index): void {

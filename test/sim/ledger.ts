@@ -21,6 +21,10 @@ export class Ledger {
   acked: Index = 0;
   ackedCount = 0;
   readCount = 0;
+  /** Sessions opened; entries of sessions that were answered without the machine, and that were refused. */
+  sessions = 0;
+  sessionRepeats = 0;
+  sessionRefusals = 0;
   crashes = 0;
   /** Snapshots of other replicas restored. */
   installs = 0;

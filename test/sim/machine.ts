@@ -1,11 +1,14 @@
 /**
- * The small replicated state machine of a simulated node: a hash per index; the membership follows the rules of
- * nodehost/rsm/members.ts itself. Entries are decoded once per block for all nodes, which keeps applying cheap.
+ * The small replicated state machine of a simulated node: a hash per index and a count of updates; membership and
+ * client sessions follow nodehost/rsm/members.ts and sessions.ts themselves. Entries are decoded once per block for all
+ * nodes, which keeps applying cheap.
  */
-import { EntryBlock, EntryType, entriesOf } from "../../shared/codec/block.js";
+import type { Result } from "../../nodehost/rsm/state-machine.js";
+import { EntryBlock, type EntrySession, EntryType, entriesOf } from "../../shared/codec/block.js";
 import { decodeConfigChange } from "../../shared/codec/membership.js";
 import type { Index, ReplicaId, RequestKey } from "../../shared/types/ids.js";
 import type { ConfigChange, Membership } from "../../shared/types/membership.js";
+import type { SessionRefusal } from "../../shared/types/session.js";
 import { mix } from "./prng.js";
 
 export interface DecodedEntry {
@@ -15,6 +18,20 @@ export interface DecodedEntry {
   readonly keyNumber: number;
   readonly fingerprint: number;
   readonly change: ConfigChange | undefined;
+  /** Of an application entry. */
+  readonly session: EntrySession | undefined;
+}
+
+/** What an entry of a session came to. */
+export interface SessionOutcome {
+  readonly kind: "applied" | "answered" | SessionRefusal;
+  /** Unless it was refused. */
+  readonly result: Result | undefined;
+}
+
+/** Equal outcomes have equal texts. */
+export function outcomeText({ kind, result }: SessionOutcome): string {
+  return result === undefined ? kind : `${kind} ${result.value}:${result.data?.join(",") ?? ""}`;
 }
 
 /** A request key as one safe integer. Ids < 256, incarnations < 8192 in a simulation. */
@@ -38,13 +55,14 @@ export class BlockDecoder {
         ? block
         : new EntryBlock(block.bytes, block.term, block.hasConfigChange, base, clip);
     const entries: DecodedEntry[] = [];
-    for (const { type, key, cmd, term } of entriesOf(all)) {
+    for (const { type, key, cmd, term, session } of entriesOf(all)) {
       let print = mix(mix(type, term), key.sequence);
       print = mix(print, key.replicaId * 8192 + key.incarnation);
       for (const byte of cmd) print = mix(print, byte);
+      if (session !== undefined) print = mix(mix(print, session.seriesId), session.respondedTo);
       const change = type === EntryType.ConfigChange ? decodeConfigChange(cmd) : undefined;
       const asked = type === EntryType.Application || (change !== undefined && !change.bootstrap);
-      entries.push({ type, key, keyNumber: asked ? keyNumber(key) : 0, fingerprint: print, change });
+      entries.push({ type, key, keyNumber: asked ? keyNumber(key) : 0, fingerprint: print, change, session });
     }
     this.#known.set(block.bytes, entries);
     return entries;
@@ -56,6 +74,10 @@ export interface MachineState {
   readonly applied: Index;
   readonly hash: number;
   readonly membership: Membership;
+  /** Application entries that changed the machine. */
+  readonly updates: number;
+  /** As in a snapshot file. */
+  readonly sessions: Uint8Array;
 }
 
 /** Canonical text of a membership, for comparing replicas. */

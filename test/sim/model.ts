@@ -13,14 +13,15 @@ import type {
   SnapshotRequest,
   TransferResult,
 } from "../../nodehost/raft/types.js";
-import type { EntryBlock, EntryType } from "../../shared/codec/block.js";
+import type { SessionTable } from "../../nodehost/rsm/sessions.js";
+import type { EntryBlock, EntrySession, EntryType } from "../../shared/codec/block.js";
 import type { Index, ReplicaId, RequestKey, Term, TimeMs } from "../../shared/types/ids.js";
 import type { Membership } from "../../shared/types/membership.js";
 import type { Message, SnapshotMeta } from "../../shared/types/message.js";
 import type { SimDisk } from "./disk.js";
 import type { Ledger } from "./ledger.js";
 import type { SimLog } from "./log.js";
-import type { BlockDecoder, DecodedEntry } from "./machine.js";
+import type { BlockDecoder, DecodedEntry, SessionOutcome } from "./machine.js";
 import type { SimOptions } from "./options.js";
 import type { Prng } from "./prng.js";
 import type { EventKind, EventQueue } from "./queue.js";
@@ -112,7 +113,8 @@ export interface SimNode {
   retire(): void;
   clock(): TimeMs;
   receive(message: Message): void;
-  propose(type: EntryType, commands: readonly Uint8Array[]): void;
+  /** Returns the key of the first command. */
+  propose(type: EntryType, commands: readonly Uint8Array[], session?: EntrySession): RequestKey;
   readIndex(key: RequestKey): void;
   transferLeadership(target: ReplicaId): void;
   nextKey(): RequestKey;
@@ -130,6 +132,7 @@ export interface ApplierPort {
   readonly appliedTerm: Term;
   readonly hash: number;
   readonly membership: Membership;
+  readonly sessions: SessionTable;
   readonly restoring: boolean;
 }
 
@@ -154,6 +157,8 @@ export interface WorkloadPort {
   readonly readFloor: ReadonlyMap<number, Index>;
   write(node: SimNode): void;
   read(node: SimNode): void;
+  /** The node that was asked has the outcome. */
+  sessionAnswered(keyNumber: number, outcome: SessionOutcome): void;
 }
 
 export interface ChecksPort {
@@ -166,6 +171,7 @@ export interface ChecksPort {
   sent(node: SimNode, message: Message): void;
   delivered(node: SimNode, message: Message): void;
   applied(node: SimNode, index: Index, entry: DecodedEntry): void;
+  session(node: SimNode, index: Index, entry: DecodedEntry, outcome: SessionOutcome): void;
   changed(node: SimNode, index: Index): void;
   restored(node: SimNode, meta: SnapshotMeta): void;
   answered(node: SimNode, key: RequestKey, index: Index): void;
@@ -198,6 +204,8 @@ export interface Invariant {
   onSend?(node: SimNode, message: Message): void;
   onDeliver?(node: SimNode, message: Message): void;
   onApply?(node: SimNode, index: Index, entry: DecodedEntry): void;
+  /** An entry of a session went through; the node's table is as after it. */
+  onSession?(node: SimNode, index: Index, entry: DecodedEntry, outcome: SessionOutcome): void;
   /** A config change entry was applied; `node.membership` is the result. */
   onChange?(node: SimNode, index: Index): void;
   onRestore?(node: SimNode, meta: SnapshotMeta): void;

@@ -3,7 +3,13 @@
  * restore, in the order the core's door asks for — with a disk, a clock and crash points that belong to the simulator.
  */
 import type { Output, RaftCore, RaftStart } from "../../nodehost/raft/types.js";
-import { type BlockBody, BlockBuilder, type EntryBlock, type EntryType } from "../../shared/codec/block.js";
+import {
+  type BlockBody,
+  BlockBuilder,
+  type EntryBlock,
+  type EntrySession,
+  type EntryType,
+} from "../../shared/codec/block.js";
 import { crc32 } from "../../shared/codec/crc32.js";
 import type { Index, ReplicaId, RequestKey, TimeMs } from "../../shared/types/ids.js";
 import { emptyMembership, type Membership } from "../../shared/types/membership.js";
@@ -168,13 +174,14 @@ export class ReplicaNode implements SimNode {
     this.touched();
   }
 
-  propose(type: EntryType, commands: readonly Uint8Array[]): void {
+  propose(type: EntryType, commands: readonly Uint8Array[], session?: EntrySession): RequestKey {
     const firstSequence = this.#nextSequence;
-    for (const command of commands) this.#builder.add(type, this.nextKey(), command);
+    for (const command of commands) this.#builder.add(type, this.nextKey(), command, session);
     const body: BlockBody = this.#builder.finish();
     if (body.firstKey.sequence !== firstSequence) throw new RangeError("keys out of order");
     this.core?.propose(body);
     this.touched();
+    return body.firstKey;
   }
 
   readIndex(key: RequestKey): void {

@@ -38,6 +38,20 @@ export interface SimOptions {
   readonly disturbEveryMs: number;
   /** 0 = none. Leadership is moved, to good and to bad targets. */
   readonly transferEveryMs: number;
+  // sessions
+  /** 0 = none. */
+  readonly sessionClients: number;
+  /** Sessions that a shard keeps: fewer than clients means evictions. */
+  readonly sessionsMax: number;
+  /** Answers kept per session. */
+  readonly sessionResultsMax: number;
+  readonly sessionEveryMs: number;
+  /** An unanswered proposal is tried again after about this time. */
+  readonly sessionRetryMs: number;
+  /** A client closes its session after an answer and opens another. */
+  readonly sessionChurn: number;
+  /** How many answers behind a client may be with telling that it has them. */
+  readonly sessionLag: number;
   // disk
   readonly diskMs: number;
   readonly diskSlowChance: number;
@@ -108,6 +122,7 @@ export function drawOptions(seed: number, steps: number): SimOptions {
     ...drawEnvironment(r, T),
     ...drawNemesis(r, T),
     ...drawTransfers(r, T),
+    ...drawSessions(new Prng(seed, 2), T),
   };
 }
 
@@ -117,6 +132,19 @@ function drawTransfers(r: Prng, T: number) {
     transferEveryMs: on(0.6) ? r.logRange(Math.floor(T / 4), 6 * T) : 0,
     transferLoss: on(0.3) ? r.float() : 0,
     crashOnTransfer: on(0.4) ? r.float() ** 2 : 0,
+  };
+}
+
+function drawSessions(r: Prng, T: number) {
+  const on = (probability = 0.5): boolean => r.chance(probability);
+  return {
+    sessionClients: on(0.4) ? r.logRange(1, 80) : 0,
+    sessionsMax: r.logRange(1, 64),
+    sessionResultsMax: r.logRange(1, 8),
+    sessionEveryMs: r.logRange(Math.ceil(T / 32), T),
+    sessionRetryMs: r.logRange(1, 4 * T),
+    sessionChurn: on() ? r.float() ** 2 * 0.5 : 0,
+    sessionLag: on() ? r.range(1, 4) : 0,
   };
 }
 

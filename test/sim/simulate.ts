@@ -41,6 +41,9 @@ export interface Coverage {
   readonly transfers: number;
   readonly aborts: number;
   readonly stranded: number;
+  readonly sessions: number;
+  readonly sessionRepeats: number;
+  readonly sessionRefusals: number;
 }
 
 /** What several runs did together. */
@@ -57,6 +60,9 @@ export function addCoverage(a: Coverage, b: Coverage): Coverage {
     transfers: a.transfers + b.transfers,
     aborts: a.aborts + b.aborts,
     stranded: a.stranded + b.stranded,
+    sessions: a.sessions + b.sessions,
+    sessionRepeats: a.sessionRepeats + b.sessionRepeats,
+    sessionRefusals: a.sessionRefusals + b.sessionRefusals,
   };
 }
 
@@ -107,6 +113,9 @@ export function coverageOf(world: SimulatedWorld | undefined): Coverage {
     transfers: ledger?.transfersDone ?? 0,
     aborts: ledger?.transfersAborted ?? 0,
     stranded: ledger?.stranded ?? 0,
+    sessions: ledger?.sessions ?? 0,
+    sessionRepeats: ledger?.sessionRepeats ?? 0,
+    sessionRefusals: ledger?.sessionRefusals ?? 0,
   };
 }
 

@@ -7,10 +7,11 @@ import { encodeConfigChange } from "../../shared/codec/membership.js";
 import type { ReplicaId, RequestKey } from "../../shared/types/ids.js";
 import type { ConfigChange } from "../../shared/types/membership.js";
 import { MessageType } from "../../shared/types/message.js";
-import { keyNumber } from "./machine.js";
+import { keyNumber, type SessionOutcome } from "./machine.js";
 import { NODES_MAX, SHARD_ID, type SimNode, type WorkloadPort, type World } from "./model.js";
 import type { Prng } from "./prng.js";
 import { EventKind } from "./queue.js";
+import { SessionClients } from "./session-clients.js";
 import { drawTarget } from "./transfers.js";
 
 const VOTERS_MAX = 5;
@@ -19,6 +20,7 @@ const LEARNERS_MAX = 2;
 export class Workload implements WorkloadPort {
   readonly #world: World;
   readonly #random: Prng;
+  readonly #sessions: SessionClients;
   /** Committed index when each read began. */
   readonly readFloor = new Map<number, number>();
   #lastRead: { readonly node: SimNode; readonly key: RequestKey } | undefined;
@@ -26,15 +28,18 @@ export class Workload implements WorkloadPort {
   constructor(world: World, random: Prng) {
     this.#world = world;
     this.#random = random;
+    this.#sessions = new SessionClients(world, world.stream(13));
   }
 
   begin(): void {
-    const { proposeEveryMs, readEveryMs, configEveryMs, disturbEveryMs, transferEveryMs } = this.#world.options;
+    const { proposeEveryMs, readEveryMs, configEveryMs, disturbEveryMs } = this.#world.options;
+    const { transferEveryMs, sessionEveryMs } = this.#world.options;
     this.#every(proposeEveryMs, (node) => this.write(node));
     this.#every(readEveryMs, (node) => this.read(node));
     this.#every(configEveryMs, (node) => this.#change(node));
     this.#every(disturbEveryMs, (node) => this.#disturb(node));
     this.#every(transferEveryMs, (node) => node.transferLeadership(drawTarget(this.#world, node, this.#random)));
+    if (this.#sessions.count > 0) this.#every(sessionEveryMs, (node) => this.#sessions.act(node));
   }
 
   #every(meanMs: number, call: (node: SimNode) => void): void {
@@ -55,6 +60,10 @@ export class Workload implements WorkloadPort {
     const leaders = running.filter((node) => node.core?.role === "leader");
     if (leaders.length > 0 && this.#random.chance(0.6)) return this.#random.pick(leaders);
     return running.length === 0 ? undefined : this.#random.pick(running);
+  }
+
+  sessionAnswered(keyNumber: number, outcome: SessionOutcome): void {
+    this.#sessions.answered(keyNumber, outcome);
   }
 
   write(node: SimNode): void {

@@ -1,5 +1,5 @@
 /** What the tests of this folder share: machines, blocks and sinks that are easy to look into. Tests only. */
-import { BlockBuilder, type EntryBlock, EntryType, sealBlock } from "../../../shared/codec/block.js";
+import { BlockBuilder, type EntryBlock, type EntrySession, EntryType, sealBlock } from "../../../shared/codec/block.js";
 import { crc32 } from "../../../shared/codec/crc32.js";
 import { encodeConfigChange } from "../../../shared/codec/membership.js";
 import { isOpError, type OpError } from "../../../shared/errors.js";
@@ -22,7 +22,7 @@ export const SHARD = 7;
 export const NEVER: AbortSignal = new AbortController().signal;
 
 export type PlannedEntry =
-  | { readonly cmd: string; readonly key?: RequestKey }
+  | { readonly cmd: string; readonly key?: RequestKey; readonly session?: EntrySession }
   | { readonly noop: true; readonly key?: RequestKey }
   | { readonly change: ConfigChange; readonly key?: RequestKey }
   | { readonly badChange: true };
@@ -39,7 +39,7 @@ export function block(firstIndex: number, entries: readonly PlannedEntry[], term
     if ("noop" in entry) builder.add(EntryType.Noop, entry.key ?? key(0, 0, 0), new Uint8Array(0));
     else if ("badChange" in entry) builder.add(EntryType.ConfigChange, own, Uint8Array.of(9, 9));
     else if ("change" in entry) builder.add(EntryType.ConfigChange, entry.key ?? own, encodeConfigChange(entry.change));
-    else builder.add(EntryType.Application, entry.key ?? own, new TextEncoder().encode(entry.cmd));
+    else builder.add(EntryType.Application, entry.key ?? own, new TextEncoder().encode(entry.cmd), entry.session);
   }
   return sealBlock(builder.finish(), { shardId: SHARD, firstIndex, term });
 }
@@ -158,10 +158,18 @@ export class BatchMachine implements ConcurrentStateMachine {
 
 export class RecordingSink implements RsmSink {
   readonly results: { sequence: number; index: number; value: number }[] = [];
+  /** Data of the results, in the same order. */
+  readonly data: (Uint8Array | undefined)[] = [];
+  readonly refused: { sequence: number; index: number; code: string }[] = [];
   readonly changes: { index: number; refusal: string | undefined; membership: Membership; change: ConfigChange }[] = [];
 
   onResult(sequence: number, index: number, result: Result): void {
     this.results.push({ sequence, index, value: result.value });
+    this.data.push(result.data);
+  }
+
+  onRejected(sequence: number, index: number, code: string): void {
+    this.refused.push({ sequence, index, code });
   }
 
   onConfigChange(...args: Parameters<RsmSink["onConfigChange"]>): void {

@@ -15,6 +15,7 @@ import { leaderAppendOnly } from "./r11.js";
 import { oneChangeAtATime } from "./r12.js";
 import { onlyVotersCount } from "./r13.js";
 import { progressIsTrue } from "./r14.js";
+import { sessionsApplyOnce } from "./r15.js";
 import { readsAreFresh } from "./r16.js";
 import { membershipAgrees } from "./r17.js";
 import { transfersAreSafe } from "./r19.js";
@@ -35,6 +36,7 @@ export function createInvariants(world: World): readonly Invariant[] {
     oneChangeAtATime,
     onlyVotersCount,
     progressIsTrue,
+    sessionsApplyOnce,
     readsAreFresh,
     membershipAgrees,
     transfersAreSafe,
