@@ -259,7 +259,7 @@ test("random histories agree with a simple model, and a replica restored at any 
     behind: fc.nat({ max: 3 }),
     restore: fc.boolean(),
   });
-  fc.assert(
+  void fc.assert(
     fc.property(fc.array(step, { maxLength: 80 }), fc.integer({ min: 1, max: 4 }), (steps, sessionsMax) => {
       const rig = new Rig({ sessionsMax });
       const twin = new Rig({ sessionsMax });
