@@ -30,6 +30,7 @@ import {
   handleVoteResp,
   inLease,
   refusePreVote,
+  refuseVote,
 } from "./election.js";
 import { handleHeartbeat, handleInstallSnapshot, handleReplicate } from "./follower.js";
 import { handleNotice, isFromRemoved, isOutdatedLineage } from "./membership.js";
@@ -167,6 +168,7 @@ function passesTermRule(s: RaftState, m: Message): boolean {
 /** Tells a stuck leader or candidate of the newer term, so that it rejoins (P16), and owners what they may retry. */
 function answerLowerTerm(s: RaftState, m: Message): void {
   if (m.type === MessageType.PreVote) refusePreVote(s, m.from);
+  else if (m.type === MessageType.Vote) refuseVote(s, m.from);
   else if (m.type === MessageType.Propose) handleLatePropose(s, m);
   // True for ever: a body is forwarded once, in one term. Its owner may campaign already, asked to by who refused it.
   else if (m.type === MessageType.ProposeDropped) handleProposeDropped(s, m);

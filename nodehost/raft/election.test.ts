@@ -193,6 +193,17 @@ test("P16: an isolated replica with a higher term rejoins within 3 timeouts", ()
   }
 });
 
+test("P16: a candidate of a lower term is told the newer one, whoever the answering replica believes in", () => {
+  const net = new Net({ ...three, config: { preVote: false, checkQuorum: false } });
+  net.elect(1);
+  const stale = { shardId: SHARD, to: 3, lineage: 0 } as const;
+  net.deliver({ ...stale, type: MessageType.HeartbeatResp, from: 9, term: 50, round: 0 });
+  net.deliver({ ...stale, type: MessageType.Vote, from: 2, term: 2, lastIndex: 99, lastTerm: 1, transfer: false });
+  net.isolate(1);
+  net.run();
+  assert.equal(net.node(2).raft.term, 50);
+});
+
 test("P17: a short log at a high term does not deadlock pre-votes", () => {
   for (let seed = 1; seed <= 10; seed++) {
     const net = new Net({ voters: [1, 2, 3], seed });

@@ -79,8 +79,13 @@ export function handleVote(s: RaftState, m: VoteMessage): void {
     giveVote(s, m.from);
     return;
   }
+  refuseVote(s, m.from);
+}
+
+/** Also the answer to a candidate of a lower term: it learns the newer one, whoever else believes in it. */
+export function refuseVote(s: RaftState, to: ReplicaId): void {
   const { shardId, id: from, term, lineage } = s;
-  send(s, { type: MessageType.VoteResp, shardId, from, to: m.from, term, lineage, granted: false });
+  send(s, { type: MessageType.VoteResp, shardId, from, to, term, lineage, granted: false });
 }
 
 /** Pays the vote that is owed, once it is durable. */
