@@ -27,7 +27,7 @@ export interface MasterClientHost {
   readonly hostId: string;
   /** Carries out one request: fenced, at most once per requestId, in order per shard. Never rejects. */
   execute(request: HostRequest): Promise<HostResult>;
-  /** A newer master spoke: `lineage` and `term` of its fence. */
+  /** The registry says where a host is; the higher incarnation wins. */
   learnAddress(hostId: string, raftAddress: string, incarnation: number): void;
 }
 
