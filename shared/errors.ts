@@ -85,6 +85,10 @@ export const ERROR_CODES = {
   } as CodeFacts,
   DL_ERR_NO_SNAPSHOT: rejected("there is nothing new to snapshot", "write first"),
   DL_ERR_CONFIG_CHANGE_PENDING: busy("another membership change is in flight", "retry when it is applied"),
+  DL_ERR_NOT_CAUGHT_UP: busy(
+    "the non-voting member is silent or too far behind to become a voter",
+    "wait until it has caught up, then retry",
+  ),
   DL_ERR_APP_UNKNOWN: rejected("no app of this name is registered on the host", "start the host with the app's module"),
   DL_ERR_APP_INVALID: rejected("the app module does not have the required form", "export app: { name, kind, create }"),
   DL_ERR_DIRECTORY_LOCKED: rejected("another process uses this directory", "stop it, or use another directory"),

@@ -36,6 +36,7 @@ function details(m: Message): string {
     case MessageType.Propose:
       return ` #${m.body.firstKey.sequence} ×${m.body.count}`;
     case MessageType.ProposeDropped:
+    case MessageType.ProposeRefused:
       return ` #${m.firstSequence} ×${m.count}`;
     default:
       return "";

@@ -12,6 +12,7 @@ import {
   type PreVoteRespMessage,
   type ProposeDroppedMessage,
   type ProposeMessage,
+  type ProposeRefusedMessage,
   type ReadIndexMessage,
   type ReadIndexRespMessage,
   type RemovedNoticeMessage,
@@ -57,6 +58,7 @@ interface MessageByType {
   [MessageType.ReadIndexResp]: ReadIndexRespMessage;
   [MessageType.Propose]: ProposeMessage;
   [MessageType.ProposeDropped]: ProposeDroppedMessage;
+  [MessageType.ProposeRefused]: ProposeRefusedMessage;
   [MessageType.TimeoutNow]: TimeoutNowMessage;
   [MessageType.RemovedNotice]: RemovedNoticeMessage;
   [MessageType.Superseded]: SupersededMessage;
@@ -67,10 +69,11 @@ type Cell<M> = Handler<M> | "ignore" | "impossible";
 type Row = { readonly [T in MessageType]: Cell<MessageByType[T]> };
 
 /** The same in every role. */
-const ALL: Pick<Row, 1 | 3 | 13 | 15 | 16> = {
+const ALL: Pick<Row, 1 | 3 | 13 | 15 | 16 | 18> = {
   [MessageType.PreVote]: handlePreVote,
   [MessageType.Vote]: handleVote,
   [MessageType.ProposeDropped]: handleProposeDropped,
+  [MessageType.ProposeRefused]: handleProposeDropped,
   [MessageType.RemovedNotice]: handleNotice,
   [MessageType.Superseded]: handleNotice,
 };
@@ -171,6 +174,6 @@ function answerLowerTerm(s: RaftState, m: Message): void {
   else if (m.type === MessageType.Vote) refuseVote(s, m.from);
   else if (m.type === MessageType.Propose) handleLatePropose(s, m);
   // True for ever: a body is forwarded once, in one term. Its owner may campaign already, asked to by who refused it.
-  else if (m.type === MessageType.ProposeDropped) handleProposeDropped(s, m);
+  else if (m.type === MessageType.ProposeDropped || m.type === MessageType.ProposeRefused) handleProposeDropped(s, m);
   else if (m.type === MessageType.Replicate || m.type === MessageType.Heartbeat) sendHeartbeatResp(s, m.from, 0);
 }

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { EntryBlock, EntryType, openBody, sealBlock, singleBody } from "../../shared/codec/block.js";
 import { encodeConfigChange } from "../../shared/codec/membership.js";
-import { type Message, MessageType } from "../../shared/types/message.js";
+import { type Message, MessageType, REFUSAL_REASONS } from "../../shared/types/message.js";
 import { ROLE_TABLE } from "./dispatch.js";
 import { checkInvariants } from "./invariants.js";
 import { membershipOf, Net, SHARD, T, type TestNode } from "./test-net.js";
@@ -87,6 +87,7 @@ const message: fc.Arbitrary<Message> = fc
     incarnation: number,
     firstSequence: number,
     count: number,
+    reason: fc.constantFrom(...REFUSAL_REASONS),
   })
   .map((fields) => fields as Message);
 

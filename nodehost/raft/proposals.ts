@@ -6,13 +6,18 @@
  */
 import type { BlockBody } from "../../shared/codec/block.js";
 import { roleOf } from "../../shared/types/membership.js";
-import { MessageType, type ProposeDroppedMessage, type ProposeMessage } from "../../shared/types/message.js";
+import {
+  MessageType,
+  type ProposeDroppedMessage,
+  type ProposeMessage,
+  type ProposeRefusedMessage,
+  type RefusalReason,
+} from "../../shared/types/message.js";
 import { BUSY_BYTES_MAX } from "./constants.js";
 import { appendOwn } from "./replication.js";
 import { dropProposal, send } from "./send.js";
 import type { RaftState, SeenSequences } from "./state.js";
 import { isTransferring } from "./transfer.js";
-import type { DropReason } from "./types.js";
 
 export function propose(s: RaftState, body: BlockBody): void {
   if (s.role === "leader") {
@@ -32,7 +37,7 @@ export function propose(s: RaftState, body: BlockBody): void {
  * Membership changes go one at a time: none while another is not applied, none before this leader has committed in
  * its own term (P11, P12). Each is a block of its own.
  */
-function appendOrRefuse(s: RaftState, body: BlockBody): DropReason | undefined {
+function appendOrRefuse(s: RaftState, body: BlockBody): RefusalReason | undefined {
   if (isTransferring(s)) return "transferring";
   if (s.log.busyBytes > BUSY_BYTES_MAX) return "busy";
   if (body.hasConfigChange) {
@@ -44,7 +49,8 @@ function appendOrRefuse(s: RaftState, body: BlockBody): DropReason | undefined {
 
 export function handlePropose(s: RaftState, m: ProposeMessage): void {
   if (!isNew(s, s.forwardedSeen, m)) return;
-  if (appendOrRefuse(s, m.body) !== undefined) refuse(s, m);
+  const refusal = appendOrRefuse(s, m.body);
+  if (refusal !== undefined) refuse(s, m, refusal);
 }
 
 /**
@@ -52,7 +58,7 @@ export function handlePropose(s: RaftState, m: ProposeMessage): void {
  * owner may retry at once. Of all others nothing is known.
  */
 export function handleLatePropose(s: RaftState, m: ProposeMessage): void {
-  if (s.ledBefore?.term === m.term && isNew(s, s.ledBefore.seen, m)) refuse(s, m);
+  if (s.ledBefore?.term === m.term && isNew(s, s.ledBefore.seen, m)) refuse(s, m, "leaderChanged");
 }
 
 /** True for a member's next proposal, which then counts as seen. */
@@ -74,11 +80,11 @@ function isNew(s: RaftState, allSeen: SeenSequences, m: ProposeMessage): boolean
   return true;
 }
 
-function refuse(s: RaftState, m: ProposeMessage): void {
+function refuse(s: RaftState, m: ProposeMessage, reason: RefusalReason): void {
   const { shardId, id: from, term, lineage } = s;
   const { incarnation, sequence } = m.body.firstKey;
   send(s, {
-    type: MessageType.ProposeDropped,
+    type: MessageType.ProposeRefused,
     shardId,
     from,
     to: m.from,
@@ -87,10 +93,11 @@ function refuse(s: RaftState, m: ProposeMessage): void {
     incarnation,
     firstSequence: sequence,
     count: m.body.count,
+    reason,
   });
 }
 
-export function handleProposeDropped(s: RaftState, m: ProposeDroppedMessage): void {
+export function handleProposeDropped(s: RaftState, m: ProposeDroppedMessage | ProposeRefusedMessage): void {
   const firstKey = { replicaId: s.id, incarnation: m.incarnation, sequence: m.firstSequence };
-  dropProposal(s, firstKey, m.count, "busy");
+  dropProposal(s, firstKey, m.count, m.type === MessageType.ProposeRefused ? m.reason : "busy");
 }

@@ -304,8 +304,8 @@ test("the target hears that its own proposals were refused, although it campaign
   const leader = net.elect(1);
   const refusals: Message[] = [];
   net.passes = (m) => {
-    if (m.type === MessageType.ProposeDropped) refusals.push(m);
-    return m.type !== MessageType.ProposeDropped && m.type !== MessageType.TimeoutNow;
+    if (m.type === MessageType.ProposeRefused) refusals.push(m);
+    return m.type !== MessageType.ProposeRefused && m.type !== MessageType.TimeoutNow;
   };
   leader.raft.transferLeadership(2, net.nowMs);
   net.propose(2, "mine");

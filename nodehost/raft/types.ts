@@ -14,7 +14,7 @@ import type { BlockBody, EntryBlock } from "../../shared/codec/block.js";
 import type { Crc32 } from "../../shared/codec/crc32.js";
 import type { Index, ReplicaId, RequestKey, ShardId, Term, TimeMs } from "../../shared/types/ids.js";
 import type { Membership } from "../../shared/types/membership.js";
-import type { HardState, Message, SnapshotMeta } from "../../shared/types/message.js";
+import type { HardState, Message, RefusalReason, SnapshotMeta } from "../../shared/types/message.js";
 
 export type RaftRole = "follower" | "preCandidate" | "candidate" | "leader";
 
@@ -88,7 +88,7 @@ export interface ReadState {
   readonly index: Index;
 }
 
-export type DropReason = "noLeader" | "configChangePending" | "leaderChanged" | "transferring" | "notMember" | "busy";
+export type DropReason = "noLeader" | "notMember" | RefusalReason;
 
 /** Requests that certainly were not appended by this replica's doing: their owner may retry. */
 export interface Dropped {

@@ -36,6 +36,7 @@ export function isPlausible(s: RaftState, m: Message): boolean {
     case MessageType.Propose:
       return m.body.count > 0 && m.body.firstKey.replicaId === m.from && isSafeUint(m.body.firstKey.sequence);
     case MessageType.ProposeDropped:
+    case MessageType.ProposeRefused:
       return isSafeUint(m.firstSequence) && isSafeUint(m.count) && isSafeUint(m.firstSequence + m.count);
     default:
       return true;

@@ -11,8 +11,14 @@ import { type ByteWriter, getU64, MalformedError } from "../../shared/codec/byte
 import type { Crc32 } from "../../shared/codec/crc32.js";
 
 export const FRAME_HEADER_BYTES = 20;
-/** Version of frames and of all bodies but Hello, Accept and Refuse, which never change in what they already hold. */
-export const WIRE_VERSION = 1;
+/**
+ * Versions that this host speaks: the highest one that both have is in use on a connection. Version 2 added message
+ * types (message-versions.ts) and changed nothing else.
+ */
+export const WIRE_VERSION_MIN = 1;
+export const WIRE_VERSION_MAX = 2;
+/** In every header, all versions of the wire so far. Hello, Accept and Refuse never change in what they hold. */
+const FRAME_VERSION = 1;
 /** A tail shorter than this is copied, so that it does not keep a whole socket chunk. */
 const TAIL_COPY_BYTES = 8192;
 
@@ -34,7 +40,7 @@ export function beginFrame(w: ByteWriter, kind: FrameKind): number {
   const start = w.length;
   w.u32(0)
     .u32(0)
-    .u32(kind | (WIRE_VERSION << 8))
+    .u32(kind | (FRAME_VERSION << 8))
     .u64(0);
   return start;
 }
@@ -136,8 +142,8 @@ export class FrameReader {
     if (view.getUint16(10, true) !== 0) throw new MalformedError("reserved bytes of a frame are not zero");
     const kind = view.getUint8(8);
     // The three handshake frames are readable for every version; all others are spoken only after it.
-    if (kind > FrameKind.Refuse && view.getUint8(9) !== WIRE_VERSION) {
-      throw new MalformedError(`frame version ${view.getUint8(9)}, expected ${WIRE_VERSION}`);
+    if (kind > FrameKind.Refuse && view.getUint8(9) !== FRAME_VERSION) {
+      throw new MalformedError(`frame version ${view.getUint8(9)}, expected ${FRAME_VERSION}`);
     }
     return this.#sink.onFrame(kind, frame, getU64(view, 12));
   }

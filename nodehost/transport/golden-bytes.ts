@@ -1,6 +1,6 @@
 /**
- * Wire version 1, byte by byte: name, then hexadecimal lines. Checked by message-codec.test.ts. A change here is a
- * change of the wire: raise WIRE_VERSION and keep reading the old form.
+ * The wire, byte by byte: name, then hexadecimal lines. Checked by message-codec.test.ts. A change here is a change of
+ * the wire: raise WIRE_VERSION_MAX and keep reading the old form. Messages of version 2 come last.
  */
 export const GOLDEN_BYTES: readonly (readonly [string, ...string[]])[] = [
   ["PreVote", "01005514050001000200030009000200"],
@@ -36,6 +36,7 @@ export const GOLDEN_BYTES: readonly (readonly [string, ...string[]])[] = [
   ["TimeoutNow", "0e0055000500010002000300"],
   ["RemovedNotice", "0f0055000500010002000300"],
   ["Superseded", "100055000500010002000300"],
+  ["ProposeRefused", "12005554050001000200030009000700030004"],
   [
     "frame of two messages",
     "30000000b721420d04010000020100000000000008005504050001000200030001000800550405000100020003000200",

@@ -13,7 +13,7 @@ import type { Crc32 } from "../../shared/codec/crc32.js";
 import { errorText, isErrorCode, isOpError, OpError } from "../../shared/errors.js";
 import { isUuid, type Target } from "../../shared/types/ids.js";
 import { isAddress, parseAddress } from "./address.js";
-import { beginFrame, FrameKind, sealFrame, WIRE_VERSION } from "./frame.js";
+import { beginFrame, FrameKind, sealFrame, WIRE_VERSION_MAX, WIRE_VERSION_MIN } from "./frame.js";
 import type { Hello } from "./port.js";
 
 /** "DRML" as little-endian u32. */
@@ -45,8 +45,8 @@ export function completeHello(local: LocalHello, raftAddress: string): Hello {
     throw new OpError("DL_ERR_INVALID_ARGUMENT", `nonce ${incarnation.nonce}, expected 16 hexadecimal digits`);
   }
   return {
-    wireVersionMin: local.wireVersionMin ?? WIRE_VERSION,
-    wireVersionMax: local.wireVersionMax ?? WIRE_VERSION,
+    wireVersionMin: local.wireVersionMin ?? WIRE_VERSION_MIN,
+    wireVersionMax: local.wireVersionMax ?? WIRE_VERSION_MAX,
     deploymentId,
     hostId,
     dataSetId,
@@ -56,13 +56,18 @@ export function completeHello(local: LocalHello, raftAddress: string): Hello {
   };
 }
 
+/** The version in use between the two. */
+export function commonVersion(local: Hello, peer: Hello): number {
+  return Math.min(local.wireVersionMax, peer.wireVersionMax);
+}
+
 /** Throws the OpError with which a peer of another deployment or protocol is refused. */
 export function checkCompatible(local: Hello, peer: Hello): void {
   if (local.deploymentId !== peer.deploymentId) {
     const detail = `deployment ${peer.deploymentId} at ${peer.raftAddress}, expected ${local.deploymentId}`;
     throw new OpError("DL_ERR_DEPLOYMENT_MISMATCH", detail);
   }
-  const version = Math.min(local.wireVersionMax, peer.wireVersionMax);
+  const version = commonVersion(local, peer);
   if (version < local.wireVersionMin || version < peer.wireVersionMin) {
     const theirs = `${peer.wireVersionMin} to ${peer.wireVersionMax}`;
     const ours = `${local.wireVersionMin} to ${local.wireVersionMax}`;

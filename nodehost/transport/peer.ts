@@ -15,10 +15,11 @@ import type { Message } from "../../shared/types/message.js";
 import { parseAddress } from "./address.js";
 import { Connection, type ConnectionOwner, type Ending } from "./connection.js";
 import type { TransportCore } from "./core.js";
-import { FrameKind } from "./frame.js";
-import { checkExpectedHost, Lane, toOpError } from "./hello.js";
+import { FrameKind, WIRE_VERSION_MIN } from "./frame.js";
+import { checkExpectedHost, commonVersion, Lane, toOpError } from "./hello.js";
 import { backoffMs } from "./limits.js";
 import { MessageBatch } from "./message-batch.js";
+import { messageFor } from "./message-versions.js";
 import type { Hello } from "./port.js";
 
 /** Idle connections are probed by the kernel after this time. */
@@ -45,6 +46,8 @@ export class Peer implements ConnectionOwner {
   #failures = 0;
   #nextAttemptAt: TimeMs = 0;
   #openedAt: TimeMs = 0;
+  /** In use on the connection; until it is open, what every peer can read. */
+  #wireVersion = WIRE_VERSION_MIN;
   /** When the oldest unacknowledged bytes were written, 0 = none. */
   #unackedSince: TimeMs = 0;
 
@@ -61,8 +64,13 @@ export class Peer implements ConnectionOwner {
       this.#core.counters.messagesDropped += 1;
       return false;
     }
+    const readable = messageFor(this.#wireVersion, message);
+    if (readable === undefined) {
+      this.#core.counters.messagesDropped += 1;
+      return false;
+    }
     try {
-      this.#batch.add(message);
+      this.#batch.add(readable);
     } catch (error) {
       // Only a name above 64 KiB can do this. The message is lost, as on a bad network; the rest goes on.
       this.#core.counters.messagesDropped += 1;
@@ -127,6 +135,7 @@ export class Peer implements ConnectionOwner {
       return undefined;
     }
     this.#address = address;
+    this.#wireVersion = WIRE_VERSION_MIN;
     this.#backlogBytes = 0;
     this.#unackedSince = 0;
     try {
@@ -171,8 +180,9 @@ export class Peer implements ConnectionOwner {
     checkExpectedHost(this.target, peer);
   }
 
-  opened(): void {
+  opened(peer: Hello): void {
     this.#openedAt = this.#core.env.now();
+    this.#wireVersion = commonVersion(this.#core.hello(), peer);
     const connection = this.#connection;
     if (connection === undefined || this.#batch.count === 0) return;
     this.#write(connection, this.#openedAt, this.#core.durableSequence());

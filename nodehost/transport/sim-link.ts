@@ -2,9 +2,11 @@
 import { OpError } from "../../shared/errors.js";
 import type { Target, TimeMs } from "../../shared/types/ids.js";
 import type { Message } from "../../shared/types/message.js";
-import { checkExpectedHost, Lane } from "./hello.js";
+import { WIRE_VERSION_MIN } from "./frame.js";
+import { checkExpectedHost, commonVersion, Lane } from "./hello.js";
 import { backoffMs } from "./limits.js";
 import { MessageBatch } from "./message-batch.js";
+import { messageFor } from "./message-versions.js";
 import { SimLine } from "./sim-line.js";
 import { meet } from "./sim-meet.js";
 import type { SimStation, SimWorld } from "./sim-world.js";
@@ -20,6 +22,7 @@ export class SimLink {
   #messages: Message[] = [];
   #remote: SimStation | undefined;
   #address = "";
+  #wireVersion = WIRE_VERSION_MIN;
   #line: SimLine;
   /** Counts connections, so that news of an old one are recognised. */
   #generation = 0;
@@ -74,7 +77,11 @@ export class SimLink {
   #transmit(messages: readonly Message[]): void {
     const { core } = this.#local;
     const batch = new MessageBatch(core.encoder, core.env.crc32);
-    for (const message of messages) batch.add(message);
+    for (const message of messages) {
+      const readable = messageFor(this.#wireVersion, message);
+      if (readable !== undefined) batch.add(readable);
+    }
+    if (batch.count === 0) return;
     const bytes = batch.take(core.durableSequence());
     core.counters.bytesSent += bytes.length;
     const { knobs } = this.#network;
@@ -141,6 +148,7 @@ export class SimLink {
     this.#state = "open";
     this.#failures = 0;
     this.#remote = remote;
+    this.#wireVersion = commonVersion(this.#local.core.hello(), remote.core.hello());
     this.#local.core.counters.connections += 1;
     this.flush();
   }

@@ -25,6 +25,7 @@ export const MessageType = {
   TimeoutNow: 14,
   RemovedNotice: 15,
   Superseded: 16,
+  ProposeRefused: 18,
 } as const;
 export type MessageType = (typeof MessageType)[keyof typeof MessageType];
 
@@ -103,6 +104,16 @@ export interface ProposeDroppedMessage extends Header<typeof MessageType.Propose
   readonly firstSequence: number;
   readonly count: number;
 }
+/** Why a leader did not append a forwarded proposal. On the wire its place in this list: only appended to. */
+export const REFUSAL_REASONS = ["busy", "configChangePending", "transferring", "leaderChanged", "notCaughtUp"] as const;
+export type RefusalReason = (typeof REFUSAL_REASONS)[number];
+/** As ProposeDropped, with the reason. Wire version 2. */
+export interface ProposeRefusedMessage extends Header<typeof MessageType.ProposeRefused> {
+  readonly incarnation: number;
+  readonly firstSequence: number;
+  readonly count: number;
+  readonly reason: RefusalReason;
+}
 export interface TimeoutNowMessage extends Header<typeof MessageType.TimeoutNow> {}
 /** You were removed from this shard (the receiver's id is in the sender's applied Removed set). */
 export interface RemovedNoticeMessage extends Header<typeof MessageType.RemovedNotice> {}
@@ -123,6 +134,7 @@ export type Message =
   | ReadIndexRespMessage
   | ProposeMessage
   | ProposeDroppedMessage
+  | ProposeRefusedMessage
   | TimeoutNowMessage
   | RemovedNoticeMessage
   | SupersededMessage;

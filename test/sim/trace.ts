@@ -104,6 +104,7 @@ export function formatMessage(m: Message): string {
     case MessageType.Propose:
       return `${head} of ${m.body.firstKey.replicaId} seq ${m.body.firstKey.sequence} count ${m.body.count}`;
     case MessageType.ProposeDropped:
+    case MessageType.ProposeRefused:
       return `${head} seq ${m.firstSequence} count ${m.count}`;
     default:
       return head;

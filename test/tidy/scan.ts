@@ -27,9 +27,9 @@ export function codeFiles(): string[] {
 
 /** Everything that people read: code, protocols, documents, scripts. */
 export function textFiles(): string[] {
-  const top = readdirSync(ROOT, { withFileTypes: true }).filter(
-    (item) => item.isFile() && item.name !== "package-lock.json",
-  );
+  // In a linked working tree .git is a file.
+  const generated = new Set(["package-lock.json", ".git"]);
+  const top = readdirSync(ROOT, { withFileTypes: true }).filter((item) => item.isFile() && !generated.has(item.name));
   const below = TEXT_FOLDERS.flatMap(walk).filter((path) =>
     /\.(ts|mjs|cjs|proto|md|yaml|yml|json|conf|service|sh|html|css)$|\/run$/.test(path),
   );

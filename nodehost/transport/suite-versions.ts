@@ -1,0 +1,36 @@
+/** What hosts of different wire versions are to each other: a part of the conformance suite. */
+import assert from "node:assert/strict";
+import { type Message, MessageType } from "../../shared/types/message.js";
+import type { ClusterTest, TestHost } from "./suite.js";
+import { numbered } from "./suite-kit.js";
+
+export function registerVersionTests(clusterTest: ClusterTest): void {
+  clusterTest("a wire version that is not ours is refused, typed on both sides", async (c) => {
+    const a = await c.host({ host: 1 });
+    const b = await c.host({ host: 2, wireVersions: [3, 3] });
+    c.send(a, b.hostId, numbered(1));
+    await a.recorder.until(() => a.recorder.refused.length === 1);
+    await b.recorder.until(() => b.recorder.refused.length === 1);
+    assert.equal(a.recorder.refused[0]?.code, "DL_ERR_VERSION");
+    assert.equal(b.recorder.refused[0]?.code, "DL_ERR_VERSION");
+    assert.equal(b.recorder.received.length, 0);
+  });
+
+  clusterTest("a peer of wire version 1 is sent only what it can read", async (c) => {
+    const old = await c.host({ host: 1, wireVersions: [1, 1] });
+    const a = await c.host({ host: 2 });
+    const b = await c.host({ host: 3 });
+    for (const to of [old, b]) await c.sendUntil(a, to.hostId, () => to.recorder.received.length > 0);
+    const range = { incarnation: 9, firstSequence: 7, count: 3 };
+    const head = { shardId: 5, from: 1, to: 2, term: 3, lineage: 0 };
+    const refused: Message = { ...head, type: MessageType.ProposeRefused, ...range, reason: "notCaughtUp" };
+    const lastOf = (host: TestHost): Message | undefined => host.recorder.received.at(-1)?.message;
+    for (const to of [old, b]) {
+      c.send(a, to.hostId, refused);
+      await to.recorder.until(() => lastOf(to)?.type !== MessageType.HeartbeatResp);
+    }
+    assert.deepEqual(lastOf(b), refused);
+    const { reason, ...rest } = refused;
+    assert.deepEqual(lastOf(old), { ...rest, type: MessageType.ProposeDropped });
+  });
+}
