@@ -335,8 +335,8 @@ const REQUESTS: readonly Mutant[] = [
   {
     id: "refused-and-appended",
     file: `${RAFT}/proposals.ts`,
-    find: "  if (appendOrRefuse(s, m.body) !== undefined) refuse(s, m);\n",
-    replace: "  appendOrRefuse(s, m.body);\n  refuse(s, m);\n",
+    find: "  if (refusal !== undefined) refuse(s, m, refusal);\n",
+    replace: '  refuse(s, m, refusal ?? "busy");\n',
     invariant: "a forwarded proposal is appended and reported as dropped (ORACLE)",
     quick: false,
   },
