@@ -9,8 +9,8 @@ import { type EntryBlock, EntryType } from "../../shared/codec/block.js";
 import type { Index, Term } from "../../shared/types/ids.js";
 import { emptyMembership, type Membership } from "../../shared/types/membership.js";
 import type { SnapshotMeta } from "../../shared/types/message.js";
-import type { DecodedEntry, SessionOutcome } from "./machine.js";
-import { type ApplierPort, SHARD_ID, type SimNode, Violation } from "./model.js";
+import type { DecodedEntry, MachineState, SessionOutcome } from "./machine.js";
+import { type ApplierPort, type SimNode, Violation } from "./model.js";
 import { mix } from "./prng.js";
 import { EventKind } from "./queue.js";
 
@@ -30,7 +30,6 @@ export class Applier implements ApplierPort {
   #reads: ReadState[] = [];
   #scheduled = false;
   #saving = false;
-  #snapshots = 0;
   #snapshotAt: Index = 0;
 
   constructor(node: SimNode) {
@@ -43,16 +42,15 @@ export class Applier implements ApplierPort {
     return new SessionTable({ sessionsMax, resultsMax });
   }
 
-  /** State as of the durable snapshot, or the beginning. */
-  start(initial: Membership): void {
-    const { disk, world } = this.#node;
+  /** `state` is that of the durable snapshot; without one it begins at the beginning. */
+  start(initial: Membership, state: MachineState | undefined): void {
+    const { disk } = this.#node;
     this.#queue = [];
     this.#reads = [];
     this.#scheduled = false;
     this.#saving = false;
     this.restoring = false;
     this.#nextRestore = undefined;
-    const state = disk.snapshot === undefined ? undefined : world.ledger.snapshots.get(disk.snapshot.directory);
     this.applied = state?.applied ?? 0;
     this.appliedTerm = disk.snapshot?.term ?? 0;
     this.hash = state?.hash ?? 0;
@@ -89,15 +87,17 @@ export class Applier implements ApplierPort {
     this.restoring = true;
     const { applyDelayMs } = world.options;
     const delay = world.faults && applyDelayMs > 0 ? random.int(applyDelayMs) : 0;
-    if (delay === 0) this.#restored(meta);
-    else world.after(delay, EventKind.Snapshot, this.#node, () => this.#restored(meta));
+    if (delay === 0) this.#load(meta);
+    else world.after(delay, EventKind.Snapshot, this.#node, () => this.#load(meta));
   }
 
-  #restored(meta: SnapshotMeta): void {
+  #load(meta: SnapshotMeta): void {
+    this.#node.snapshots.load(meta, (state) => this.#restored(meta, state));
+  }
+
+  #restored(meta: SnapshotMeta, state: MachineState): void {
     const node = this.#node;
-    const state = node.world.ledger.snapshots.get(meta.directory);
-    if (state === undefined) throw new Violation("R7", `no snapshot ${meta.directory}`);
-    node.world.checks.restored(node, meta);
+    node.world.checks.restored(node, meta, state);
     node.world.ledger.installs += 1;
     this.restoring = false;
     this.applied = state.applied;
@@ -207,27 +207,15 @@ export class Applier implements ApplierPort {
   }
 
   #maybeSnapshot(): void {
-    const { world, random, id } = this.#node;
+    const { world, snapshots } = this.#node;
     const { snapshotEvery, compactionOverhead } = world.options;
     if (this.#saving || this.applied - this.#snapshotAt < snapshotEvery) return;
     this.#saving = true;
     this.#snapshotAt = this.applied;
-    this.#snapshots += 1;
-    const directory = `n${id}-${this.#node.incarnation}-${this.#snapshots}`;
+    world.ledger.snapshotCount += 1;
     const { applied, hash, membership, appliedTerm } = this;
-    const sessions = this.sessions.encode();
-    world.ledger.snapshots.set(directory, { applied, hash, membership, sessions, updates: this.#updates });
-    const meta = {
-      shardId: SHARD_ID,
-      replicaId: id,
-      index: applied,
-      term: appliedTerm,
-      membership,
-      sizeBytes: 100,
-      directory,
-    };
-    const delay = world.faults ? random.int(world.options.electionTimeoutMs) : 1;
-    world.after(delay, EventKind.Snapshot, this.#node, () => {
+    const state = { applied, hash, membership, sessions: this.sessions.encode(), updates: this.#updates };
+    snapshots.save(state, appliedTerm, (meta) => {
       this.#saving = false;
       this.#node.recordSnapshot(meta, Math.max(0, applied - compactionOverhead));
     });

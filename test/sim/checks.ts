@@ -6,7 +6,7 @@
 import type { Dropped, RaftUpdate, ReadState, TransferResult } from "../../nodehost/raft/types.js";
 import type { Index, ReplicaId, RequestKey } from "../../shared/types/ids.js";
 import type { Message, SnapshotMeta } from "../../shared/types/message.js";
-import type { DecodedEntry, SessionOutcome } from "./machine.js";
+import type { DecodedEntry, MachineState, SessionOutcome } from "./machine.js";
 import type { ChecksPort, Invariant, SimNode, World } from "./model.js";
 
 type Hook = Exclude<keyof Invariant, "id" | "text">;
@@ -115,8 +115,8 @@ export class Checks implements ChecksPort {
     for (const invariant of this.#lists.change) invariant.onChange(node, index);
   }
 
-  restored(node: SimNode, meta: SnapshotMeta): void {
-    for (const invariant of this.#lists.restore) invariant.onRestore(node, meta);
+  restored(node: SimNode, meta: SnapshotMeta, state: MachineState): void {
+    for (const invariant of this.#lists.restore) invariant.onRestore(node, meta, state);
   }
 
   answered(node: SimNode, key: RequestKey, index: Index): void {

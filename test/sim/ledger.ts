@@ -37,7 +37,9 @@ export class Ledger {
   /** Membership text at each config change index. */
   readonly membershipAt = new Map<Index, string>();
   readonly leaders = new Map<Term, ReplicaId>();
-  /** Snapshot contents by directory name. */
+  /** Snapshots of own states begun. */
+  snapshotCount = 0;
+  /** Snapshot contents by directory name (model-disk.ts). */
   readonly snapshots = new Map<string, MachineState>();
 
   get applied(): Index {

@@ -23,7 +23,7 @@ export class Liveness {
     this.#world = world;
   }
 
-  run(): void {
+  async run(): Promise<void> {
     const world = this.#world;
     const T = world.options.electionTimeoutMs;
     const stepsMax = world.steps + STEPS_MAX;
@@ -33,6 +33,7 @@ export class Liveness {
       node.frozenUntil = 0;
       if (this.#isMember(node)) node.start();
     }
+    if (world.stirred) await world.settle();
     this.#deadline = world.now + TIMEOUTS * this.#slowest(T);
     this.#acked = world.ledger.ackedCount;
     this.#reads = world.ledger.readCount;
@@ -46,6 +47,7 @@ export class Liveness {
         throw new Violation("L1", `no recovery within ${TIMEOUTS} election timeouts: ${this.#describe()}`);
       }
       this.#watch(T);
+      if (world.stirred) await world.settle();
     }
   }
 

@@ -18,7 +18,7 @@ const USAGE = [
   "     | main.js --seeds N [--first-seed N] [--steps N] [--workers K]\n",
 ].join("\n");
 
-function main(): Promise<number> {
+async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
       seed: { type: "string" },
@@ -32,7 +32,7 @@ function main(): Promise<number> {
   });
   const steps = count(values.steps);
   if (values.seed !== undefined) {
-    return Promise.resolve(one(count(values.seed), steps, { trace: values.trace, set: values.set }));
+    return one(count(values.seed), steps, { trace: values.trace, set: values.set });
   }
   if (values.seeds === undefined) throw new UsageError("give --seed or --seeds");
   const firstSeed = count(values["first-seed"]);
@@ -49,12 +49,12 @@ function count(text: string): number {
   return value;
 }
 
-function one(seed: number, steps: number, how: { trace: boolean; set: readonly string[] }): number {
+async function one(seed: number, steps: number, how: { trace: boolean; set: readonly string[] }): Promise<number> {
   const overrides = parseOverrides(how.set, drawOptions(seed, steps));
   const options = { ...drawOptions(seed, steps), ...overrides };
   process.stdout.write(`options: ${formatOptions(options)}\n`);
   const started = performance.now();
-  const result = runSeed({
+  const result = await runSeed({
     seed,
     steps,
     createCore: (deps) => new Raft(deps),

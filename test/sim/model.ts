@@ -18,10 +18,10 @@ import type { EntryBlock, EntrySession, EntryType } from "../../shared/codec/blo
 import type { Index, ReplicaId, RequestKey, Term, TimeMs } from "../../shared/types/ids.js";
 import type { Membership } from "../../shared/types/membership.js";
 import type { Message, SnapshotMeta } from "../../shared/types/message.js";
-import type { SimDisk } from "./disk.js";
+import type { NodeDisk, NodeSnapshots } from "./disk.js";
 import type { Ledger } from "./ledger.js";
 import type { SimLog } from "./log.js";
-import type { BlockDecoder, DecodedEntry, SessionOutcome } from "./machine.js";
+import type { BlockDecoder, DecodedEntry, MachineState, SessionOutcome } from "./machine.js";
 import type { SimOptions } from "./options.js";
 import type { Prng } from "./prng.js";
 import type { EventKind, EventQueue } from "./queue.js";
@@ -76,6 +76,12 @@ export interface World {
   ensureNode(id: ReplicaId): void;
   /** Runs the next event. False when nothing is left to do. */
   step(): boolean;
+  /** Promises may be able to go on: `settle` must be awaited before the next event. */
+  stirred: boolean;
+  /** Lets all promises go on as far as they can without an event. Throws what `fail` was given meanwhile. */
+  settle(): Promise<void>;
+  /** Ends the run: for what is found where a throw would be taken for a failure of the storage. */
+  fail(error: unknown): void;
 }
 
 /** What the checks saw last of a node; volatile. */
@@ -89,10 +95,13 @@ export interface Seen {
 export interface SimNode {
   readonly id: ReplicaId;
   readonly world: World;
-  readonly disk: SimDisk;
+  readonly disk: NodeDisk;
+  readonly snapshots: NodeSnapshots;
   readonly applier: ApplierPort;
   readonly random: Prng;
-  /** Undefined while it is down. */
+  /** Started, also while its disk is still being read. */
+  readonly alive: boolean;
+  /** Undefined while it is down or its disk is being read. */
   readonly core: RaftCore | undefined;
   /** The log as handed to the disk: durable and in flight. */
   readonly view: SimLog;
@@ -173,7 +182,7 @@ export interface ChecksPort {
   applied(node: SimNode, index: Index, entry: DecodedEntry): void;
   session(node: SimNode, index: Index, entry: DecodedEntry, outcome: SessionOutcome): void;
   changed(node: SimNode, index: Index): void;
-  restored(node: SimNode, meta: SnapshotMeta): void;
+  restored(node: SimNode, meta: SnapshotMeta, state: MachineState): void;
   answered(node: SimNode, key: RequestKey, index: Index): void;
   reads(node: SimNode, key: RequestKey): void;
   dropped(node: SimNode, dropped: Dropped): void;
@@ -208,7 +217,7 @@ export interface Invariant {
   onSession?(node: SimNode, index: Index, entry: DecodedEntry, outcome: SessionOutcome): void;
   /** A config change entry was applied; `node.membership` is the result. */
   onChange?(node: SimNode, index: Index): void;
-  onRestore?(node: SimNode, meta: SnapshotMeta): void;
+  onRestore?(node: SimNode, meta: SnapshotMeta, state: MachineState): void;
   /** The node answered a request of its own. */
   onAnswer?(node: SimNode, key: RequestKey, index: Index): void;
   /** The node's owner asks for a read. */

@@ -15,9 +15,11 @@ import type { Index, ReplicaId, RequestKey, TimeMs } from "../../shared/types/id
 import { emptyMembership, type Membership } from "../../shared/types/membership.js";
 import type { Message, SnapshotMeta } from "../../shared/types/message.js";
 import { Applier } from "./applier.js";
-import { SimDisk } from "./disk.js";
+import type { NodeDisk, NodeSnapshots } from "./disk.js";
 import { SimLog } from "./log.js";
+import type { MachineState } from "./machine.js";
 import { type CrashPoint, type Seen, SHARD_ID, type SimNode, Violation, type World } from "./model.js";
+import { ModelDisk, ModelSnapshots } from "./model-disk.js";
 import type { Prng } from "./prng.js";
 import { EventKind } from "./queue.js";
 import { SimReader } from "./reader.js";
@@ -25,10 +27,12 @@ import { SimReader } from "./reader.js";
 export class ReplicaNode implements SimNode {
   readonly id: ReplicaId;
   readonly world: World;
-  readonly disk: SimDisk;
+  readonly disk: NodeDisk;
+  readonly snapshots: NodeSnapshots;
   readonly applier: Applier;
   readonly random: Prng;
   core: RaftCore | undefined;
+  alive = false;
   /** The log as handed to the disk: durable and in flight. */
   view = new SimLog();
   /** Grows with every start. */
@@ -52,13 +56,18 @@ export class ReplicaNode implements SimNode {
     this.id = id;
     this.world = world;
     this.random = world.stream(100 + id);
-    const { options } = world;
+    const { groupCommit, survive } = world.options;
     this.applier = new Applier(this);
-    this.disk = new SimDisk(options.groupCommit, {
+    this.disk = new ModelDisk({
+      groupCommit,
+      now: () => world.now,
       latency: () => this.#diskLatency(),
       schedule: (delayMs, call) => world.after(delayMs, EventKind.Disk, this, call),
       beforeDurable: (update) => world.checks.beforeDurable(this, update),
+      survives: () => this.random.chance(survive),
+      reader: () => new SimReader(this),
     });
+    this.snapshots = new ModelSnapshots(this);
   }
 
   get membership(): Membership {
@@ -77,15 +86,14 @@ export class ReplicaNode implements SimNode {
   /** Makes this an initial member: the bootstrap entries are durable and committed. */
   bootstrap(block: EntryBlock): void {
     this.#startMembership = this.world.initialMembership;
-    this.disk.hardState = { term: 1, vote: 0, commit: block.last };
-    this.disk.log.append([block]);
+    this.disk.bootstrap(block);
   }
 
   start(): void {
     const { world, disk } = this;
-    if (this.core !== undefined) return;
+    if (this.alive) return;
+    this.alive = true;
     this.epoch += 1;
-    disk.incarnation += 1;
     this.#nextSequence = 1;
     this.#timerAt = 0;
     this.#turnPending = false;
@@ -94,14 +102,21 @@ export class ReplicaNode implements SimNode {
     const skew = world.options.clockSkew;
     this.#clockRate = 1 + (this.random.float() * 2 - 1) * skew;
     this.#clockOffset = this.random.int(100_000) - Math.floor(world.now * this.#clockRate);
+    disk.open(() => {
+      if (disk.snapshot === undefined) this.#run(undefined);
+      else this.snapshots.load(disk.snapshot, (state) => this.#run(state));
+    });
+  }
+
+  /** The disk is read: from here on it takes part. */
+  #run(state: MachineState | undefined): void {
+    const { world, disk, random } = this;
     this.view = disk.log.copy();
-    this.applier.start(this.#startMembership);
-    const start = this.#startState();
-    const random = this.random;
+    this.applier.start(this.#startMembership, state);
     this.core = world.createCore({
       config: this.#config(),
-      start,
-      reader: new SimReader(this),
+      start: this.#startState(),
+      reader: disk.reader(),
       random: () => random.float(),
       crc32,
       nowMs: this.clock(),
@@ -149,11 +164,12 @@ export class ReplicaNode implements SimNode {
 
   /** Everything volatile is gone; appends in flight survive by a draw. */
   crash(why: string): void {
-    if (this.core === undefined) return;
+    if (!this.alive) return;
     this.world.trace.note(this.world.now, this.id, EventKind.Nemesis, `crash (${why})`);
     this.world.ledger.crashes += 1;
+    this.alive = false;
     this.core = undefined;
-    this.disk.crash(() => this.random.chance(this.world.options.survive));
+    this.disk.crash();
   }
 
   /** Stopped for good by its own decision (removed). */
@@ -318,7 +334,7 @@ export class ReplicaNode implements SimNode {
       this.core?.persisted(sequence);
       this.touched();
     };
-    this.disk.write({ update, ownSnapshot: undefined, done }, this.world.now);
+    this.disk.write({ update, ownSnapshot: undefined, done });
   }
 
   /** Records a snapshot of our own; afterwards older entries may go. */
@@ -329,7 +345,7 @@ export class ReplicaNode implements SimNode {
       this.core.snapshotCreated(meta, compactTo);
       this.touched();
     };
-    this.disk.write({ update: undefined, ownSnapshot: { meta, compactTo }, done }, this.world.now);
+    this.disk.write({ update: undefined, ownSnapshot: { meta, compactTo }, done });
   }
 
   #diskLatency(): number {

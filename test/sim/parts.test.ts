@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { BlockBuilder, type EntryBlock, EntryType, sealBlock } from "../../shared/codec/block.js";
-import { type DiskPort, SimDisk } from "./disk.js";
 import { SimLog } from "./log.js";
+import { type DiskPort, ModelDisk } from "./model-disk.js";
 import { drawOptions } from "./options.js";
 import { Prng } from "./prng.js";
 import { EventKind, EventQueue } from "./queue.js";
@@ -69,31 +69,34 @@ test("the log behaves as an array of terms under appends, truncations and compac
 
 test("a crash keeps a prefix of the appends in flight and nothing that was not handed over", () => {
   const calls: (() => void)[] = [];
+  let survivors = 2;
   const port: DiskPort = {
+    groupCommit: false,
+    now: () => 0,
     latency: () => 5,
     schedule: (_delay, call) => calls.push(call),
     beforeDurable: () => undefined,
+    survives: () => survivors-- > 0,
+    reader: () => assert.fail("nobody reads"),
   };
-  const disk = new SimDisk(false, port);
+  const update = (first: number) => {
+    return { hardState: { term: 1, vote: 1, commit: 0 }, blocks: [block(first, 1, 1)], sequence: first };
+  };
+  const disk = new ModelDisk(port);
   let durable = 0;
-  for (let i = 0; i < 4; i++) {
-    const update = { hardState: { term: 1, vote: 1, commit: 0 }, blocks: [block(i + 1, 1, 1)], sequence: i };
-    disk.write({ update, ownSnapshot: undefined, done: () => (durable += 1) }, 0);
+  for (const first of [1, 2, 3, 4]) {
+    disk.write({ update: update(first), ownSnapshot: undefined, done: () => (durable += 1) });
   }
   calls[0]?.();
   assert.equal(durable, 1);
-  let asked = 0;
-  disk.crash(() => ++asked < 3);
+  disk.crash();
   assert.equal(disk.log.last, 3);
   assert.equal(durable, 1, "nobody is told after a crash");
 
-  const grouped = new SimDisk(true, port);
-  const write = (first: number): void => {
-    const update = { hardState: { term: 1, vote: 1, commit: 0 }, blocks: [block(first, 1, 1)], sequence: first };
-    grouped.write({ update, ownSnapshot: undefined, done: () => undefined }, 0);
-  };
-  for (const first of [1, 2, 3]) write(first);
-  grouped.crash(() => true);
+  const grouped = new ModelDisk({ ...port, groupCommit: true, survives: () => true });
+  for (const first of [1, 2, 3])
+    grouped.write({ update: update(first), ownSnapshot: undefined, done: () => undefined });
+  grouped.crash();
   assert.equal(grouped.log.last, 1, "the group that waited was not on its way");
 });
 

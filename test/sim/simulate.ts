@@ -72,7 +72,7 @@ export function coverageText(coverage: Coverage): string {
     .join(", ");
 }
 
-export function runSeed(request: RunRequest): RunResult {
+export async function runSeed(request: RunRequest): Promise<RunResult> {
   const { seed, steps, createCore, traceSink } = request;
   const options = { ...drawOptions(seed, steps), ...request.overrides };
   let world: SimulatedWorld | undefined;
@@ -80,8 +80,9 @@ export function runSeed(request: RunRequest): RunResult {
   try {
     world = new SimulatedWorld({ options, createCore, traceSink });
     world.begin();
-    while (world.steps < steps && world.step());
-    new Liveness(world).run();
+    if (world.stirred) await world.settle();
+    while (world.steps < steps && world.step()) if (world.stirred) await world.settle();
+    await new Liveness(world).run();
   } catch (error) {
     failure = error;
   }
@@ -106,7 +107,7 @@ export function coverageOf(world: SimulatedWorld | undefined): Coverage {
     committed: ledger?.commit ?? 0,
     acked: ledger?.ackedCount ?? 0,
     reads: ledger?.readCount ?? 0,
-    snapshots: ledger?.snapshots.size ?? 0,
+    snapshots: ledger?.snapshotCount ?? 0,
     changes: ledger?.membershipAt.size ?? 0,
     crashes: ledger?.crashes ?? 0,
     installs: ledger?.installs ?? 0,

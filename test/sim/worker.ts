@@ -7,7 +7,7 @@ import { runSeed } from "./simulate.js";
 const job: WorkerJob = workerData;
 for (let seed = job.firstSeed; seed < job.endSeed; seed += job.stride) {
   const { steps, overrides } = job;
-  const result = runSeed({ seed, steps, overrides, createCore: (deps) => new Raft(deps) });
+  const result = await runSeed({ seed, steps, overrides, createCore: (deps) => new Raft(deps) });
   parentPort?.postMessage(result);
   if (!result.ok && job.stopAtFailure) break;
 }

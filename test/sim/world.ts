@@ -45,6 +45,8 @@ export class SimulatedWorld implements World {
   steps = 0;
   /** False in the liveness phase. */
   faults = true;
+  stirred = false;
+  #failure: { readonly error: unknown } | undefined;
 
   constructor(deps: WorldDeps) {
     const { options } = deps;
@@ -98,6 +100,19 @@ export class SimulatedWorld implements World {
     node.start();
   }
 
+  fail(error: unknown): void {
+    this.#failure ??= { error };
+    this.stirred = true;
+  }
+
+  async settle(): Promise<void> {
+    this.stirred = false;
+    // The tick queue is looked at only when no promise can go on (documented order of Node).
+    await new Promise<void>((resolve) => process.nextTick(resolve));
+    this.stirred = false;
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+
   /** Runs the next event. False when nothing is left to do. */
   step(): boolean {
     const event = this.queue.pop();
@@ -128,7 +143,7 @@ export class SimulatedWorld implements World {
   #held(event: SimEvent): boolean {
     const node = this.nodes.get(event.nodeId);
     if (node === undefined) return true;
-    if (event.epoch !== 0 && (event.epoch !== node.epoch || node.core === undefined)) return true;
+    if (event.epoch !== 0 && (event.epoch !== node.epoch || !node.alive)) return true;
     if (node.frozenUntil <= this.now) return false;
     node.postponed(event.time);
     this.queue.postpone(event, node.frozenUntil);

@@ -16,6 +16,11 @@ export function stateMachineSafety(world: World): Invariant {
         );
       }
     },
+    onStart(node) {
+      const { applied, hash } = node.applier;
+      if (hash !== ledger.hashes[applied])
+        throw new Violation("R4", `node ${node.id} starts with another state at ${applied}`);
+    },
     onApply(node, index) {
       const { hash } = node.applier;
       if (index > ledger.commit)
@@ -24,9 +29,8 @@ export function stateMachineSafety(world: World): Invariant {
       if (known === undefined) ledger.hashes[index] = hash;
       else if (known !== hash) throw new Violation("R4", `node ${node.id} applied something else at ${index}`);
     },
-    onRestore(node, meta) {
-      const state = ledger.snapshots.get(meta.directory);
-      if (state === undefined || state.applied !== meta.index || state.hash !== ledger.hashes[meta.index]) {
+    onRestore(node, meta, state) {
+      if (state.applied !== meta.index || state.hash !== ledger.hashes[meta.index]) {
         throw new Violation("R4", `node ${node.id} restores snapshot ${meta.index} with another state`);
       }
       if (meta.index < node.applier.applied) {
