@@ -23,6 +23,11 @@ export const LIMITS = {
   logCacheBytesMax: 1024 * 1024,
   /** Segments of the log above which the replicas that hold the oldest one are compacted. */
   logSegmentsMax: 6,
+  /** Above so many, live blocks of the oldest segment are written once more, at most so fast. */
+  logSegmentsRelocate: 8,
+  logRelocateBytesPerSecond: 32 * 1024 * 1024,
+  /** Above so many, proposals are refused until there is room again: the log stays below 1 GiB. */
+  logSegmentsBusy: 12,
   /** Snapshots saved at the same time on one host. */
   snapshotSavesMax: 2,
   /** Messages waiting for one replica's next step. */

@@ -56,6 +56,7 @@ logDbSuite("WAL on SimDisk", async () => {
       checkpointStore: checkpoints.factory,
       onFatal: failed,
       segmentSizes: SEGMENTS,
+      relocation: { above: 2, bytesPerSecond: Number.POSITIVE_INFINITY },
     });
   return { open, cleanup: async () => undefined };
 });

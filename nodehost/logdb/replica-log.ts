@@ -71,6 +71,30 @@ export class ReplicaLog<R extends LogRange> {
     this.#last = range.last;
   }
 
+  /**
+   * The entries of `range` lie there from now on: it takes the place of a range with the same entries, or fills a hole.
+   * False, with nothing changed, if it fits neither.
+   */
+  place(range: R): boolean {
+    if (range.first < this.#first || range.last > this.#last) return false;
+    const at = this.#lowerBound(range.first);
+    const found = this.#ranges[at];
+    const same = found !== undefined && found.first === range.first && found.last === range.last;
+    if (!same && found !== undefined && found.first <= range.last) return false;
+    this.#ranges.splice(at, same ? 1 : 0, range);
+    if (same) this.#dropped(found);
+    return true;
+  }
+
+  some(wanted: (range: R) => boolean): boolean {
+    return this.#ranges.some(wanted);
+  }
+
+  /** Ranges for which `wanted` is true, in order. */
+  filter(wanted: (range: R) => boolean): R[] {
+    return this.#ranges.filter(wanted);
+  }
+
   /** Removes every entry ≥ `index`. */
   truncate(index: Index): void {
     if (index > this.#last) return;

@@ -1,6 +1,6 @@
 /**
- * One append on its way: checked against the replicas and encoded (`prepareBatch`), written into a frame
- * (`writeBatch`), and, when the frame is durable, made what the replicas are (`applyBatch`).
+ * One append on its way: checked against the replicas and encoded (`prepareBatch`), written into a frame (`write`),
+ * and, when the frame is durable, made what the replicas are (`apply`). Checkpoint frames, too.
  */
 import type { LogUpdate, ReplicaKey } from "./port.js";
 import { checkUpdate, type Plan } from "./update-check.js";
@@ -20,11 +20,16 @@ interface Part {
   readonly encoded: EncodedUpdate;
 }
 
-export interface Batch {
-  readonly parts: readonly Part[];
+/** What the log writes as one frame. */
+export interface Append {
+  readonly recordCount: number;
   readonly bodyBytes: number;
   /** It adds entries (and not only makes room, or changes small state). */
   readonly hasBlocks: boolean;
+  /** Writes all records; returns where the blocks went, in order. Nothing of the replicas' logs changes yet. */
+  write(frame: FrameBuilder, place: FramePlace): WalRange[];
+  /** The frame is durable. Returns the replicas that were removed. */
+  apply(ranges: readonly WalRange[]): readonly ReplicaKey[];
 }
 
 export interface Replicas {
@@ -33,7 +38,7 @@ export interface Replicas {
 }
 
 /** Throws OpError, with nothing changed. `serial` differs from call to call. */
-export function prepareBatch(updates: readonly LogUpdate[], replicas: Replicas, serial: number): Batch {
+export function prepareBatch(updates: readonly LogUpdate[], replicas: Replicas, serial: number): Append {
   const parts: Part[] = [];
   let bodyBytes = 0;
   let hasBlocks = false;
@@ -52,7 +57,7 @@ export function prepareBatch(updates: readonly LogUpdate[], replicas: Replicas, 
     bodyBytes += encoded.bytes;
     hasBlocks ||= update.blocks !== undefined && update.blocks.length > 0;
   }
-  return { parts, bodyBytes, hasBlocks };
+  return new Batch(parts, replicas, { bodyBytes, hasBlocks });
 }
 
 function planOf(replica: WalReplica, replicas: Replicas, serial: number): Plan {
@@ -77,12 +82,37 @@ export interface FramePlace {
   readonly offset: number;
 }
 
-/** Writes all records; returns where the blocks went, in order. Nothing of the replicas' logs changes yet. */
-export function writeBatch(frame: FrameBuilder, batch: Batch, place: FramePlace): WalRange[] {
+/** The updates of one `append`. */
+class Batch implements Append {
+  readonly bodyBytes: number;
+  readonly hasBlocks: boolean;
+  readonly #parts: readonly Part[];
+  readonly #replicas: Replicas;
+
+  constructor(parts: readonly Part[], replicas: Replicas, size: Pick<Append, "bodyBytes" | "hasBlocks">) {
+    this.#parts = parts;
+    this.#replicas = replicas;
+    this.bodyBytes = size.bodyBytes;
+    this.hasBlocks = size.hasBlocks;
+  }
+
+  get recordCount(): number {
+    return this.#parts.length;
+  }
+
+  write(frame: FrameBuilder, place: FramePlace): WalRange[] {
+    return writeParts(frame, this.#parts, place);
+  }
+
+  apply(ranges: readonly WalRange[]): readonly ReplicaKey[] {
+    return applyParts(this.#parts, ranges, this.#replicas);
+  }
+}
+
+function writeParts(frame: FrameBuilder, parts: readonly Part[], place: FramePlace): WalRange[] {
   const { sequence, segment, offset } = place;
   const ranges: WalRange[] = [];
-  frame.begin(batch.parts.length, batch.bodyBytes);
-  for (const { replica, encoded } of batch.parts) {
+  for (const { replica, encoded } of parts) {
     frame.record(replica, replica.lastSequence, encoded.bytes);
     writeUpdate(frame, encoded, (block, at) => {
       const { first, last, term, bytes } = block;
@@ -94,11 +124,10 @@ export function writeBatch(frame: FrameBuilder, batch: Batch, place: FramePlace)
   return ranges;
 }
 
-/** The frame is durable. Returns the replicas that were removed. */
-export function applyBatch(batch: Batch, ranges: readonly WalRange[], replicas: Replicas): readonly ReplicaKey[] {
+function applyParts(parts: readonly Part[], ranges: readonly WalRange[], replicas: Replicas): readonly ReplicaKey[] {
   let removed: ReplicaKey[] | undefined;
   let next = 0;
-  for (const { replica, encoded } of batch.parts) {
+  for (const { replica, encoded } of parts) {
     const { update } = encoded;
     if (update.remove === true) {
       replicas.table.remove(replica);

@@ -13,8 +13,9 @@ import type { Index, Term } from "../../shared/types/ids.js";
 import type { CheckpointStore } from "./checkpoint-store.js";
 import type { LogDb, LogDbMetrics, LogUpdate, RecoveredReplica, Recovery, ReplicaKey } from "./port.js";
 import { nameOf } from "./update-check.js";
-import { applyBatch, type Batch, prepareBatch, type Replicas } from "./wal-batch.js";
-import { readBlocks } from "./wal-reader.js";
+import { type Append, prepareBatch, type Replicas } from "./wal-batch.js";
+import { MovedError, readBlocks } from "./wal-reader.js";
+import { Relocator } from "./wal-relocate.js";
 import type { WalRange } from "./wal-replica.js";
 import { FLOOR_ROW, numberRow, removedRow } from "./wal-rows.js";
 import { WalWriter, type WriterStart } from "./wal-writer.js";
@@ -22,6 +23,8 @@ import { WalWriter, type WriterStart } from "./wal-writer.js";
 export interface WalMetrics extends LogDbMetrics {
   /** Durable writes of frames so far: one per append, and those of seals and checkpoints. */
   readonly durableWrites: number;
+  /** Written once more so that old segments could be used again; part of bytesWritten. */
+  readonly relocatedBytes: number;
 }
 
 export interface WalLogDb extends LogDb {
@@ -36,11 +39,13 @@ export interface WalStart extends WriterStart {
   readonly removedNow: readonly ReplicaKey[];
   readonly store: CheckpointStore;
   readonly sealAfterMs: number;
+  readonly relocation: { readonly above: number; readonly bytesPerSecond: number };
   readonly onFatal: (error: FatalStorageError) => void;
 }
 
 interface Job {
-  readonly updates: readonly LogUpdate[];
+  /** Called when all before it is settled. undefined: nothing to write. Throws OpError to refuse. */
+  readonly make: () => Append | undefined;
   readonly resolve: (sequence: number) => void;
   readonly reject: (error: Error) => void;
   readonly sinceMs: number;
@@ -51,6 +56,7 @@ export class WalLog implements WalLogDb {
   readonly #env: Env;
   readonly #replicas: Replicas;
   readonly #writer: WalWriter;
+  readonly #relocator: Relocator;
   readonly #queue: Job[] = [];
   readonly #whenIdle: (() => void)[] = [];
   #busy = false;
@@ -68,6 +74,15 @@ export class WalLog implements WalLogDb {
     this.#replicas = start.replicas;
     this.#writer = new WalWriter(start, start.replicas.table);
     this.#removedRows = [...start.removedNow];
+    this.#relocator = new Relocator({
+      env: start.env,
+      table: start.replicas.table,
+      used: start.segments.used,
+      current: () => this.#writer.segment,
+      append: (make) => this.#enqueue(make),
+      fail: (error) => this.#fail(error),
+      ...start.relocation,
+    });
   }
 
   recovery(): Recovery {
@@ -84,10 +99,18 @@ export class WalLog implements WalLogDb {
   }
 
   append(updates: readonly LogUpdate[]): Promise<number> {
+    return this.#enqueue(() => {
+      if (updates.length === 0) return undefined;
+      this.#serial += 1;
+      return prepareBatch(updates, this.#replicas, this.#serial);
+    });
+  }
+
+  #enqueue(make: () => Append | undefined): Promise<number> {
     if (this.#fatal !== undefined) return Promise.reject(this.#fatal);
     if (this.#closing !== undefined) return Promise.reject(closed());
     return new Promise((resolve, reject) => {
-      this.#queue.push({ updates, resolve, reject, sinceMs: this.#env.now() });
+      this.#queue.push({ make, resolve, reject, sinceMs: this.#env.now() });
       if (!this.#busy) this.#pump();
     });
   }
@@ -98,9 +121,16 @@ export class WalLog implements WalLogDb {
 
   async read(key: ReplicaKey, first: Index, last: Index, maxBytes: number): Promise<readonly EntryBlock[]> {
     if (this.#fatal !== undefined) throw this.#fatal;
-    const replica = this.#replicas.table.get(key);
-    if (replica === undefined) throw new OpError("DL_ERR_INVALID_ARGUMENT", `${nameOf(key)} is not here`);
-    return readBlocks(replica, { first, last }, maxBytes, this.#env.crc32);
+    for (;;) {
+      const replica = this.#replicas.table.get(key);
+      if (replica === undefined) throw new OpError("DL_ERR_INVALID_ARGUMENT", `${nameOf(key)} is not here`);
+      try {
+        return await readBlocks(replica, { first, last }, maxBytes, this.#env.crc32);
+      } catch (error) {
+        // Compacted or moved while it was read: asked again it is refused, or read at its new place.
+        if (!(error instanceof MovedError)) throw error;
+      }
+    }
   }
 
   term(key: ReplicaKey, index: Index): Term | undefined {
@@ -120,6 +150,7 @@ export class WalLog implements WalLogDb {
       segments: segments.used.length,
       diskBytes: segments.diskBytes + store.diskBytes(),
       durableWrites: this.#writer.writes,
+      relocatedBytes: this.#relocator.bytesMoved,
     };
   }
 
@@ -127,8 +158,9 @@ export class WalLog implements WalLogDb {
     const oldest = this.#start.segments.used[0];
     const keys: ReplicaKey[] = [];
     if (oldest === undefined || oldest === this.#writer.segment) return keys;
+    if (oldest.liveRanges === 0) return keys;
     for (const { log, shardId, replicaId } of this.#replicas.table.values()) {
-      if (log.slice(log.first, log.first)[0]?.segment === oldest) keys.push({ shardId, replicaId });
+      if (log.some((range) => range.segment === oldest)) keys.push({ shardId, replicaId });
     }
     return keys;
   }
@@ -163,35 +195,34 @@ export class WalLog implements WalLogDb {
   /** The job stays at the head of the queue until it settles. */
   #begin(job: Job): void {
     try {
-      if (job.updates.length === 0) {
+      const append = job.make();
+      if (append === undefined) {
         this.#queue.shift();
         job.resolve(this.#writer.sequence);
         return;
       }
-      this.#serial += 1;
-      const batch = prepareBatch(job.updates, this.#replicas, this.#serial);
-      const bytes = this.#writer.frameBytes(batch);
+      const bytes = this.#writer.frameBytes(append);
       this.#busy = true;
-      if (this.#writer.fits(bytes, batch.hasBlocks)) this.#write(job, batch);
-      else this.#writeInNext(job, batch, bytes);
+      if (this.#writer.fits(bytes, append.hasBlocks)) this.#write(job, append);
+      else this.#writeInNext(job, append, bytes);
     } catch (error) {
       if (!isOpError(error)) throw error;
       this.#refuse(error);
     }
   }
 
-  #write(job: Job, batch: Batch): void {
-    const { durable, ranges } = this.#writer.write(batch);
+  #write(job: Job, append: Append): void {
+    const { durable, ranges } = this.#writer.write(append);
     durable.then(
-      () => this.#settled(job, batch, ranges),
+      () => this.#settled(job, append, ranges),
       (error: unknown) => this.#fail(error),
     );
   }
 
-  #writeInNext(job: Job, batch: Batch, bytes: number): void {
+  #writeInNext(job: Job, append: Append, bytes: number): void {
     this.#writer.rotate(bytes).then(
       () => {
-        if (this.#fatal === undefined) this.#write(job, batch);
+        if (this.#fatal === undefined) this.#write(job, append);
       },
       (error: unknown) => {
         if (!isOpError(error) || this.#fatal !== undefined) {
@@ -211,14 +242,15 @@ export class WalLog implements WalLogDb {
     job?.reject(error);
   }
 
-  #settled(job: Job, batch: Batch, ranges: readonly WalRange[]): void {
-    const removed = applyBatch(batch, ranges, this.#replicas);
+  #settled(job: Job, append: Append, ranges: readonly WalRange[]): void {
+    const removed = append.apply(ranges);
     if (removed.length > 0) this.#removedRows.push(...removed);
     this.#appends += 1;
     this.#queue.shift();
     this.#busy = false;
     this.#writer.prepareAhead((error) => this.#fail(error));
     this.#retire();
+    this.#relocator.check();
     job.resolve(this.#writer.sequence);
     this.#pump();
   }
@@ -279,6 +311,9 @@ export class WalLog implements WalLogDb {
   }
 
   async #close(): Promise<void> {
+    const relocated = this.#relocator.stop();
+    // After a failure a read may never settle: nobody waits for it.
+    if (this.#fatal === undefined) await relocated;
     await this.#becomeIdle();
     if (this.#fatal === undefined && !this.#writer.sealed) this.#seal();
     await this.#becomeIdle();
@@ -316,6 +351,7 @@ export class WalLog implements WalLogDb {
     const error = new FatalStorageError(`the log cannot be written: ${errorText(cause)}`, { cause, stuck });
     this.#fatal = error;
     this.#writer.stop();
+    this.#relocator.stop().catch(() => undefined);
     this.#start.watch.stop();
     for (const { reject } of this.#queue.splice(0)) reject(error);
     for (const resolve of this.#whenIdle.splice(0)) resolve();

@@ -131,16 +131,23 @@ export class Merge {
     } else if (doubt !== undefined) doubt.unproven = undefined;
     replica.lastSequence = frame.sequence;
     try {
-      this.#apply(replica, decodeUpdate(frame.bytes, frame.bodyAt + entry.offset, entry.length), frame.segment);
+      this.#apply(replica, decodeUpdate(frame.bytes, frame.bodyAt + entry.offset, entry.length), frame);
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error;
       this.#doubt(replica).broken ??= `its record in frame ${frame.sequence} does not parse: ${error.message}`;
     }
   }
 
-  #apply(replica: WalReplica, update: DecodedUpdate, segment: Segment): void {
+  #apply(replica: WalReplica, update: DecodedUpdate, { segment, sequence }: GoodFrame): void {
     if (update.remove) {
       this.#remove(replica);
+      return;
+    }
+    if (update.relocated) {
+      for (const { first, last, term, offset, length } of update.blocks) {
+        if (replica.placeRange({ first, last, term, segment, offset, length })) continue;
+        this.#doubt(replica).broken ??= `frame ${sequence} moves entries [${first}, ${last}], which it does not have`;
+      }
       return;
     }
     if (update.bootstrap !== undefined) {

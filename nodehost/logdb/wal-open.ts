@@ -21,6 +21,7 @@ import {
   FORMAT_ROW,
   formatRow,
   INCOMPLETE_ROW,
+  LOG_FORMAT_VERSION,
   numberRow,
   readFormatRow,
   readNumberRow,
@@ -56,6 +57,8 @@ export interface WalLogDbOptions {
   readonly writeDeadlineMs?: number;
   /** Idle time after which the last frame is sealed; default 10. */
   readonly sealAfterMs?: number;
+  /** Above so many segments live blocks of the oldest are moved, paced; defaults: shared/limits.ts. */
+  readonly relocation?: { readonly above: number; readonly bytesPerSecond: number };
 }
 
 interface Opening {
@@ -140,6 +143,9 @@ async function checkDirectories(opening: Opening, rows: ReadonlyMap<string, Uint
   if (list.used.length > 0 && present.length === 0) {
     throw new OpError("DL_ERR_DATA_LOST", `${walDir} is empty, ${list.used.length} segments should be in it`);
   }
+  if (found.version === LOG_FORMAT_VERSION) return;
+  const raised = { key: FORMAT_ROW, value: formatRow(dataSetId) };
+  await opening.watch.during("raising the version of the log", opening.store.commit([raised]));
 }
 
 async function recover(opening: Opening, rows: ReadonlyMap<string, Uint8Array>): Promise<WalLog> {
@@ -209,6 +215,10 @@ function startOf(opening: Opening, found: ScanResult, incomplete: string | undef
     place: current === undefined || found.corrupt ? undefined : { segment: current, offset, sealed },
     spare: found.corrupt ? undefined : unusedAfter(segments.used, current),
     sealAfterMs: options.sealAfterMs ?? 10,
+    relocation: options.relocation ?? {
+      above: LIMITS.logSegmentsRelocate,
+      bytesPerSecond: LIMITS.logRelocateBytesPerSecond,
+    },
     onFatal: options.onFatal,
   };
 }

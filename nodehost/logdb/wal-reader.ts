@@ -14,12 +14,15 @@ import type { WalRange, WalReplica } from "./wal-replica.js";
 const GAP_BYTES_MAX = 32 * 1024;
 const SPAN_BYTES_MAX = 1024 * 1024;
 
+/** A block left its place while it was read: what is there now is not what was asked for. */
+export class MovedError extends Error {}
+
 interface Wanted {
   readonly first: Index;
   readonly last: Index;
 }
 
-/** See LogDb.read. `replica` is undefined when nothing of it is here. */
+/** See LogDb.read. Throws MovedError if the log changed under it: ask again. */
 export async function readBlocks(
   replica: WalReplica,
   wanted: Wanted,
@@ -48,7 +51,7 @@ export async function readBlocks(
     for (const [i, stored] of (await readSpan(replica, span)).entries()) {
       const range = span[i] as WalRange;
       const clip = clips[at + i] as Wanted;
-      blocks.push(check(stored, { replica, range, clip, wanted }, crc32));
+      blocks.push(check(stored, { replica, range, clip }, crc32));
     }
     at += count;
   }
@@ -80,6 +83,7 @@ async function readSpan(replica: WalReplica, span: readonly WalRange[]): Promise
     const count = await handle.read(target, head.offset);
     if (count < target.length) throw new Error(`${count} of ${target.length} bytes`);
   } catch (cause) {
+    if (span.some((range) => !replica.log.holds(range))) throw new MovedError();
     const what = `${nameOf(replica)}: segment ${head.segment.id} cannot be read at ${head.offset}`;
     throw new OpError("DL_ERR_LOGDB_CORRUPT", what, { cause });
   }
@@ -90,11 +94,10 @@ interface Stored {
   readonly replica: WalReplica;
   readonly range: WalRange;
   readonly clip: Wanted;
-  readonly wanted: Wanted;
 }
 
 function check(bytes: Uint8Array, stored: Stored, crc32: Crc32): EntryBlock {
-  const { replica, range, clip, wanted } = stored;
+  const { replica, range, clip } = stored;
   try {
     const block = openBlock(bytes, replica.shardId, crc32);
     const fits = block.term === range.term && block.first <= clip.first && block.last >= clip.last;
@@ -102,14 +105,14 @@ function check(bytes: Uint8Array, stored: Stored, crc32: Crc32): EntryBlock {
     return block.clip(clip.first, clip.last);
   } catch (error) {
     if (!(error instanceof MalformedError)) throw error;
-    // Compacted while it was read: the file may already hold something else.
-    if (!replica.log.holds(range)) throw outside(replica, wanted);
+    // The file may already hold something else.
+    if (!replica.log.holds(range)) throw new MovedError();
     const where = `segment ${range.segment.id} at ${range.offset}, entries [${clip.first}, ${clip.last}]`;
     throw new OpError("DL_ERR_LOGDB_CORRUPT", `${nameOf(replica)}: ${where}: ${error.message}`);
   }
 }
 
-export function outside(replica: WalReplica, wanted: Wanted): OpError {
+function outside(replica: WalReplica, wanted: Wanted): OpError {
   const { first, last } = replica.log;
   const what = `${nameOf(replica)} holds [${first}, ${last}], not [${wanted.first}, ${wanted.last}]`;
   return new OpError("DL_ERR_INVALID_ARGUMENT", what);

@@ -10,7 +10,17 @@ import type { HardState, SnapshotMeta } from "../../shared/types/message.js";
 import type { BootstrapRecord, LogUpdate, MachineKind } from "./port.js";
 import type { FrameBuilder } from "./wal-format.js";
 
-const Flag = { Bootstrap: 1, Snapshot: 2, Reset: 4, HardState: 8, Compact: 16, Remove: 32, Damage: 64 } as const;
+const Flag = {
+  Bootstrap: 1,
+  Snapshot: 2,
+  Reset: 4,
+  HardState: 8,
+  Compact: 16,
+  Remove: 32,
+  Damage: 64,
+  Relocated: 128,
+} as const;
+const UPDATE_FLAGS = 1 | 2 | 4 | 8 | 16 | 32 | 128;
 const KINDS: readonly MachineKind[] = ["memory", "concurrent", "onDisk"];
 const RECORD_FIXED_BYTES = 32;
 const RECORD_BLOCK_BYTES = 24;
@@ -66,14 +76,43 @@ export function writeUpdate(
   if (bootstrap.length > 0) writeBlob(frame, bootstrap);
   if (snapshot.length > 0) writeBlob(frame, snapshot);
   if (blocks === undefined) return;
-  for (const block of blocks) {
-    frame.u64(block.first);
-    frame.u64(block.last);
-    frame.u32(block.bytes.length);
-    frame.u32(0);
-    placed(block, frame.at);
-    frame.raw(block.bytes);
-  }
+  for (const block of blocks) writeBlock(frame, block, placed);
+}
+
+type Placed<B> = (block: B, offset: number) => void;
+
+function writeBlock<B extends RecordBlock>(frame: FrameBuilder, block: B, placed: Placed<B>): void {
+  frame.u64(block.first);
+  frame.u64(block.last);
+  frame.u32(block.bytes.length);
+  frame.u32(0);
+  placed(block, frame.at);
+  frame.raw(block.bytes);
+}
+
+/** Entries [first, last] of a packed block. */
+export interface RecordBlock {
+  readonly first: Index;
+  readonly last: Index;
+  readonly bytes: Uint8Array;
+}
+
+export function relocatedBytes(blocks: readonly RecordBlock[]): number {
+  let bytes = RECORD_FIXED_BYTES;
+  for (const block of blocks) bytes += RECORD_BLOCK_BYTES + block.bytes.length;
+  return bytes;
+}
+
+/** Writes exactly `relocatedBytes` bytes: blocks that are in the log already and lie here from now on. */
+export function writeRelocated<B extends RecordBlock>(
+  frame: FrameBuilder,
+  blocks: readonly B[],
+  placed: Placed<B>,
+): void {
+  frame.u32(Flag.Relocated);
+  frame.u32(blocks.length);
+  for (let i = 0; i < 3; i++) frame.u64(0);
+  for (const block of blocks) writeBlock(frame, block, placed);
 }
 
 function writeBlob(frame: FrameBuilder, bytes: Uint8Array): void {
@@ -99,6 +138,8 @@ export interface DecodedUpdate {
   readonly compactTo: Index | undefined;
   readonly compactTerm: Term;
   readonly remove: boolean;
+  /** The blocks change their place and nothing else. */
+  readonly relocated: boolean;
   readonly blocks: readonly StoredBlock[];
 }
 
@@ -106,6 +147,7 @@ export interface DecodedUpdate {
 export function decodeUpdate(bytes: Uint8Array, offset: number, length: number): DecodedUpdate {
   const r = new ByteReader(bytes, offset, offset + length);
   const flags = r.u32();
+  if ((flags & ~UPDATE_FLAGS) !== 0) throw new MalformedError(`record flags ${flags}`);
   const count = r.u32();
   const hardState = { term: r.u64(), vote: r.u64(), commit: r.u64() };
   const compact = (flags & Flag.Compact) !== 0;
@@ -124,6 +166,7 @@ export function decodeUpdate(bytes: Uint8Array, offset: number, length: number):
     compactTo,
     compactTerm,
     remove: (flags & Flag.Remove) !== 0,
+    relocated: (flags & Flag.Relocated) !== 0,
     blocks,
   };
 }

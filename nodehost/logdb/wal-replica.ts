@@ -67,6 +67,13 @@ export class WalReplica implements ReplicaKey {
     this.log.append(range);
   }
 
+  /** Moves entries it already has to another place. False if the log has no such range. */
+  placeRange(range: WalRange): boolean {
+    const placed = this.log.place(range);
+    if (placed) range.segment.liveRanges += 1;
+    return placed;
+  }
+
   recovered(): RecoveredReplica {
     const { shardId, replicaId, bootstrap, hardState, snapshot, damage } = this;
     const { first, last, precedingTerm } = this.log;

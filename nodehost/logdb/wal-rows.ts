@@ -2,7 +2,6 @@
 import { ByteReader, ByteWriter, MalformedError } from "../../shared/codec/bytes.js";
 import type { DataSetId } from "../../shared/types/ids.js";
 import type { ReplicaKey } from "./port.js";
-import { WAL_FORMAT_VERSION } from "./wal-format.js";
 
 export const FORMAT_ROW = "format";
 /** A sequence that was durable when the row was written: a log that ends below it has lost its end. */
@@ -33,15 +32,23 @@ export function readNumberRow(bytes: Uint8Array): number {
   return value;
 }
 
+/**
+ * Version of the whole log, in the format row (headers of frames have one of their own). 2: records may move blocks
+ * (0.2.0). 1 is read, and becomes 2 when it is opened.
+ */
+export const LOG_FORMAT_VERSION = 2;
+
 export function formatRow(dataSetId: DataSetId): Uint8Array {
-  return new ByteWriter(64).u32(WAL_FORMAT_VERSION).text(dataSetId).finish();
+  return new ByteWriter(64).u32(LOG_FORMAT_VERSION).text(dataSetId).finish();
 }
 
 /** Throws MalformedError. */
 export function readFormatRow(bytes: Uint8Array): { readonly version: number; readonly dataSetId: DataSetId } {
   const r = new ByteReader(bytes);
   const version = r.u32();
-  if (version !== WAL_FORMAT_VERSION) throw new MalformedError(`log format ${version}, expected ${WAL_FORMAT_VERSION}`);
+  if (version !== 1 && version !== LOG_FORMAT_VERSION) {
+    throw new MalformedError(`log format ${version}, expected 1 to ${LOG_FORMAT_VERSION}`);
+  }
   const dataSetId = r.text();
   r.end();
   return { version, dataSetId };

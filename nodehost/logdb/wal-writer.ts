@@ -7,7 +7,7 @@
  */
 import type { Env, Histogram } from "../../shared/env/env.js";
 import { isOpError, OpError } from "../../shared/errors.js";
-import { type Batch, measureCheckpoint, writeBatch, writeCheckpoint } from "./wal-batch.js";
+import { type Append, measureCheckpoint, writeCheckpoint } from "./wal-batch.js";
 import { FrameBuilder, FrameKind, frameLayout, WAL_BLOCK_BYTES } from "./wal-format.js";
 import type { ReplicaTable, Segment, WalRange } from "./wal-replica.js";
 import type { SegmentSet } from "./wal-segments.js";
@@ -91,9 +91,9 @@ export class WalWriter {
     this.#stopped = true;
   }
 
-  /** Size of the batch's frame. DL_ERR_PAYLOAD_TOO_BIG if it could not be written at all. */
-  frameBytes(batch: Batch): number {
-    const { totalBytes } = frameLayout(batch.parts.length, batch.bodyBytes);
+  /** Size of the append's frame. DL_ERR_PAYLOAD_TOO_BIG if it could not be written at all. */
+  frameBytes(append: Append): number {
+    const { totalBytes } = frameLayout(append.recordCount, append.bodyBytes);
     if (totalBytes > FRAME_BYTES_MAX) throw new OpError("DL_ERR_PAYLOAD_TOO_BIG", `an append of ${totalBytes} bytes`);
     return totalBytes;
   }
@@ -104,10 +104,11 @@ export class WalWriter {
     return segment !== undefined && !segment.damaged && this.#offset + bytes <= usable(segment.length, hasBlocks);
   }
 
-  /** Writes the batch, which fits. The frame is built before this returns; it is durable when `durable` resolves. */
-  write(batch: Batch): { readonly durable: Promise<void>; readonly ranges: readonly WalRange[] } {
+  /** Writes the append, which fits. The frame is built before this returns; it is durable when `durable` resolves. */
+  write(append: Append): { readonly durable: Promise<void>; readonly ranges: readonly WalRange[] } {
     const place = { sequence: this.#sequence + 1, segment: this.#segment as Segment, offset: this.#offset };
-    const ranges = writeBatch(this.#frame, batch, place);
+    this.#frame.begin(append.recordCount, append.bodyBytes);
+    const ranges = append.write(this.#frame, place);
     return { durable: this.#put(FrameKind.Data), ranges };
   }
 
