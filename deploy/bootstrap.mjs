@@ -23,6 +23,8 @@ process.env.LMDB_RESTORE ??= "safe";
 const PROGRAMS = {
   demo: { file: "master/cli/main.js", args: ["demo"] },
   sim: { file: "test/sim/main.js", args: [] },
+  golden: { file: "test/golden/main.js", args: [] },
+  "golden:rewrite": { file: "test/golden/main.js", args: ["--rewrite"] },
   mutants: { file: "test/mutants/run.js", args: [] },
   "bench:smoke": { file: "test/bench/smoke.js", args: [] },
 };

@@ -53,12 +53,17 @@ export interface NetOptions {
   readonly voters: readonly ReplicaId[];
   readonly config?: Partial<RaftConfig>;
   readonly seed?: number;
+  /** Chance of one replica; by default all draw from the one of `seed`. */
+  readonly randomOf?: (id: ReplicaId) => () => number;
+  /** Disks of the voters; by default they hold the initial members as committed entries. */
+  readonly prepare?: (id: ReplicaId, disk: Disk) => void;
 }
 
 export class Net {
   readonly nodes = new Map<ReplicaId, TestNode>();
   readonly random: () => number;
   readonly #config: Partial<RaftConfig>;
+  readonly #randomOf: (id: ReplicaId) => () => number;
   readonly #leaderOfTerm = new Map<Term, ReplicaId>();
   readonly #appliedAt = new Map<Index, string>();
   messages: Message[] = [];
@@ -66,18 +71,21 @@ export class Net {
   sent: Message[] = [];
   /** Messages for which this says false are lost. */
   passes: (m: Message) => boolean = () => true;
+  /** Called with every update that becomes durable. */
+  onWrite: (node: TestNode, update: RaftUpdate) => void = () => {};
   nowMs = 0;
   #sequence = 0;
 
   constructor(options: NetOptions) {
     this.random = randomOf(options.seed ?? 1);
     this.#config = options.config ?? {};
-    for (const id of options.voters) {
-      this.add(id, membershipOf(options.voters), (disk) => {
-        disk.blocks = [bootstrapBlock(options.voters)];
-        disk.hardState = { term: 1, vote: 0, commit: options.voters.length };
-      });
-    }
+    this.#randomOf = options.randomOf ?? (() => this.random);
+    const bootstrap = (_id: ReplicaId, disk: Disk) => {
+      disk.blocks = [bootstrapBlock(options.voters)];
+      disk.hardState = { term: 1, vote: 0, commit: options.voters.length };
+    };
+    const prepare = options.prepare ?? bootstrap;
+    for (const id of options.voters) this.add(id, membershipOf(options.voters), (disk) => prepare(id, disk));
     this.run();
   }
 
@@ -115,7 +123,7 @@ export class Net {
       last: disk.last,
       snapshot: disk.snapshot,
     };
-    return new Raft({ config, start, reader: disk, random: this.random, crc32, nowMs: this.nowMs });
+    return new Raft({ config, start, reader: disk, random: this.#randomOf(id), crc32, nowMs: this.nowMs });
   }
 
   node(id: ReplicaId): TestNode {
@@ -175,6 +183,7 @@ export class Net {
     const node = this.node(id);
     for (const update of node.unwritten.splice(0)) {
       node.disk.write(update);
+      this.onWrite(node, update);
       node.raft.persisted(update.sequence);
       this.check(node);
     }
