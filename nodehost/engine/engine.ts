@@ -12,6 +12,7 @@ import type { Message } from "../../shared/types/message.js";
 import { MessageType } from "../../shared/types/message.js";
 import { MachineFailure } from "../rsm/index.js";
 import type { Hello, SnapshotHeader } from "../transport/port.js";
+import { DeadlineWheel } from "./deadlines.js";
 import { type DrainResult, moveLeaders } from "./drain.js";
 import { guardListeners } from "./listeners.js";
 import { LogPressure } from "./log-pressure.js";
@@ -19,6 +20,7 @@ import type { EngineOptions, ReplicaPorts } from "./ports.js";
 import type { Replica } from "./replica.js";
 import { type RequestState, timeoutError } from "./requests.js";
 import { SlowDisk } from "./slow-disk.js";
+import { StallWatch } from "./stall.js";
 import { appendDurably, makeReplica, prepareRecord, type StartSpec } from "./start.js";
 import { runTurn, type TurnContext } from "./turn.js";
 import { WalQueue } from "./wal-queue.js";
@@ -45,6 +47,9 @@ export class Engine {
   readonly #context: TurnContext;
   readonly #pressure: LogPressure;
   readonly #slowDisk: SlowDisk;
+  /** Replicas by when they next have something to do. Each is armed anew after its turn. */
+  readonly #deadlines: DeadlineWheel<Replica>;
+  readonly #stall: StallWatch;
   #ready: Replica[] = [];
   #turn: TimerHandle | undefined;
   #ticker: TimerHandle | undefined;
@@ -58,6 +63,8 @@ export class Engine {
     const { env, logDb, transport, snapshots, incarnation, rttMs } = options;
     this.#options = options;
     this.#wal = new WalQueue(logDb, (error) => this.fatal(error));
+    this.#deadlines = new DeadlineWheel(rttMs, env.now());
+    this.#stall = new StallWatch(rttMs, env.now());
     this.#ports = {
       env,
       logger: env.logger,
@@ -67,6 +74,7 @@ export class Engine {
       transport,
       incarnation,
       rttMs,
+      stall: this.#stall,
       builder: new BlockBuilder(),
       listeners: guardListeners(options.listeners ?? {}, env.logger),
       ready: (replica) => this.#makeReady(replica),
@@ -130,6 +138,7 @@ export class Engine {
         this.#checkOpen();
         this.#replicas.set(shardId, replica);
         this.#broken.delete(shardId);
+        this.#slowDisk.expect(replica);
         this.#makeReady(replica);
         return replica;
       } catch (error) {
@@ -304,20 +313,24 @@ export class Engine {
     const ready = this.#ready;
     this.#ready = [];
     for (const replica of ready) replica.scheduled = false;
+    this.#stall.note(this.#options.env.now());
     for (const replica of runTurn(ready, this.#context)) this.#makeReady(replica);
+    for (const replica of ready) this.#deadlines.arm(replica);
   }
 
   #tick(): void {
     const nowMs = this.#options.env.now();
+    this.#stall.note(nowMs);
     this.#wal.retry();
     this.#pressure.check(nowMs);
     for (const request of this.#watched) {
       if (request.deadlineMs <= nowMs) request.fail("timeout", timeoutError(request.kind, request.shardId));
     }
-    for (const replica of this.#replicas.values()) {
+    for (const replica of this.#deadlines.take(nowMs)) {
       replica.tick(nowMs);
-      if (this.#slowDisk.check(replica, nowMs)) this.#makeReady(replica);
+      if (!replica.scheduled) this.#deadlines.arm(replica);
     }
+    for (const replica of this.#slowDisk.check(this.#replicas.values(), nowMs)) this.#makeReady(replica);
   }
 
   #runSnapshotJob(job: () => Promise<void>): void {

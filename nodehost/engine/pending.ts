@@ -28,6 +28,11 @@ export class ProposalBook {
     return this.#nextSequence - this.#firstSequence;
   }
 
+  /** When `expire` next has something to do: never later than the first open request's deadline. */
+  get deadlineMs(): TimeMs {
+    return this.#earliestMs;
+  }
+
   /** Allots sequences for all commands of `request`; returns the first. */
   add(request: RequestState): number {
     const first = this.#nextSequence;
@@ -127,14 +132,26 @@ interface ReadBatch {
 
 /** Open linearizable reads: queued → asked (one ReadIndex per batch) → waiting for apply. */
 export class ReadBook {
+  /** A batch unanswered for so long is asked again. */
+  readonly #retryMs: number;
+  #earliestMs: TimeMs = Number.POSITIVE_INFINITY;
   #queue: RequestState[] = [];
   readonly #asked = new Map<number, ReadBatch>();
   #waiting: WaitingReads[] = [];
   #nextSequence = 1;
   #size = 0;
 
+  constructor(retryMs: number) {
+    this.#retryMs = retryMs;
+  }
+
   get size(): number {
     return this.#size;
+  }
+
+  /** When `expire` next has something to do: never later than the first deadline, of a request or of a batch. */
+  get deadlineMs(): TimeMs {
+    return this.#size === 0 ? Number.POSITIVE_INFINITY : this.#earliestMs;
   }
 
   get queued(): number {
@@ -144,6 +161,11 @@ export class ReadBook {
   add(request: RequestState): void {
     this.#queue.push(request);
     this.#size += 1;
+    this.#dueBy(request.deadlineMs);
+  }
+
+  #dueBy(deadlineMs: TimeMs): void {
+    if (deadlineMs < this.#earliestMs) this.#earliestMs = deadlineMs;
   }
 
   /** All queued reads become one batch; returns the sequence of its ReadIndex key, 0 if there is none. */
@@ -152,6 +174,7 @@ export class ReadBook {
     const sequence = this.#nextSequence++;
     this.#asked.set(sequence, { requests: this.#queue, startedMs: nowMs });
     this.#queue = [];
+    this.#dueBy(nowMs + this.#retryMs);
     return sequence;
   }
 
@@ -184,18 +207,20 @@ export class ReadBook {
     this.#waiting = later;
   }
 
-  /** Times out requests; batches unanswered for `retryMs` are asked again under a new key. True if any was. */
-  expire(nowMs: TimeMs, retryMs: number): boolean {
-    if (this.#size === 0) return false;
+  /** Times out requests; batches unanswered for too long are asked again under a new key. True if any is queued. */
+  expire(nowMs: TimeMs): boolean {
+    if (nowMs < this.deadlineMs) return false;
+    this.#earliestMs = Number.POSITIVE_INFINITY;
     this.#queue = this.#expireList(this.#queue, nowMs);
     for (const [sequence, batch] of this.#asked) {
       const alive = this.#expireList(batch.requests, nowMs);
       if (alive.length === 0) this.#asked.delete(sequence);
-      else if (nowMs - batch.startedMs >= retryMs) {
+      else if (nowMs - batch.startedMs >= this.#retryMs) {
         this.#asked.delete(sequence);
         this.#queue.push(...alive);
-      } else if (alive.length < batch.requests.length) {
-        this.#asked.set(sequence, { requests: alive, startedMs: batch.startedMs });
+      } else {
+        if (alive !== batch.requests) this.#asked.set(sequence, { requests: alive, startedMs: batch.startedMs });
+        this.#dueBy(batch.startedMs + this.#retryMs);
       }
     }
     this.#waiting = this.#waiting
@@ -214,6 +239,7 @@ export class ReadBook {
   }
 
   #expireList(requests: RequestState[], nowMs: TimeMs): RequestState[] {
+    for (const { deadlineMs } of requests) if (deadlineMs > nowMs) this.#dueBy(deadlineMs);
     if (!requests.some((r) => r.settled || r.deadlineMs <= nowMs)) return requests;
     const alive: RequestState[] = [];
     for (const request of requests) {

@@ -7,6 +7,7 @@ import type { LogDb } from "../logdb/port.js";
 import type { SnapshotStore } from "../rsm/types.js";
 import type { Transport } from "../transport/port.js";
 import type { Replica } from "./replica.js";
+import type { StallWatch } from "./stall.js";
 import type { WalQueue } from "./wal-queue.js";
 
 export interface EngineOptions {
@@ -51,6 +52,7 @@ export interface ReplicaPorts {
   readonly transport: Transport;
   readonly incarnation: number;
   readonly rttMs: number;
+  readonly stall: StallWatch;
   /** Empty between uses, which are synchronous: one for all replicas. */
   readonly builder: BlockBuilder;
   readonly listeners: EngineListeners;

@@ -5,6 +5,7 @@
  * Invariant: the sequences of a block have no gap, because a dropped block is reported as (first sequence, count).
  */
 import { type BlockBody, type BlockBuilder, type EntrySession, EntryType } from "../../shared/codec/block.js";
+import { OpError } from "../../shared/errors.js";
 import { LIMITS } from "../../shared/limits.js";
 import type { RequestKey } from "../../shared/types/ids.js";
 import type { RequestState } from "./requests.js";
@@ -16,6 +17,34 @@ export interface QueuedProposal {
   readonly commands: readonly Uint8Array[];
   /** With one command only. */
   readonly session?: EntrySession | undefined;
+}
+
+/** What a replica holds already. */
+export interface Room {
+  readonly diskFull: boolean;
+  /** Bytes of commands that wait for the next step. */
+  readonly queuedBytes: number;
+  /** Proposals not answered. */
+  readonly open: number;
+}
+
+/** Why these commands are not taken, or undefined: every bound is kept before anything is queued. */
+export function admissionError(
+  request: RequestState,
+  commands: readonly Uint8Array[],
+  room: Room,
+): OpError | undefined {
+  for (const command of commands) {
+    if (command.length <= LIMITS.commandBytesMax) continue;
+    const what = `command of ${command.length} bytes, at most ${LIMITS.commandBytesMax}`;
+    return new OpError("DL_ERR_PAYLOAD_TOO_BIG", what);
+  }
+  if (room.diskFull) return new OpError("DL_ERR_DISK_FULL");
+  if (room.queuedBytes >= LIMITS.proposalQueueBytesMax) return new OpError("DL_ERR_SYSTEM_BUSY", "the queue is full");
+  if (room.open + request.count > LIMITS.pendingRequestsMax) {
+    return new OpError("DL_ERR_SYSTEM_BUSY", `${room.open} requests are open`);
+  }
+  return undefined;
 }
 
 export class ProposalQueue {

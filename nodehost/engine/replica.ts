@@ -8,23 +8,23 @@ import type { TimerHandle } from "../../shared/env/env.js";
 import { errorText, OpError } from "../../shared/errors.js";
 import { LIMITS } from "../../shared/limits.js";
 import type { Index, ReplicaId, RequestKey, ShardId, TimeMs } from "../../shared/types/ids.js";
-import { type ConfigChange, type Membership, roleOf, targetOf } from "../../shared/types/membership.js";
+import { type ConfigChange, type Membership, roleOf } from "../../shared/types/membership.js";
 import type { Message, SnapshotMeta } from "../../shared/types/message.js";
 import type { SessionRefusal } from "../../shared/types/session.js";
 import type { Dropped, Output, RaftCore, RaftUpdate } from "../raft/types.js";
 import type { Result } from "../rsm/state-machine.js";
 import { MachineFailure, type ReplicaStateMachine, type RsmSink } from "../rsm/types.js";
 import type { FullReplicaConfig } from "./config.js";
+import { type Timed, UNARMED } from "./deadlines.js";
 import { ProposalBook, ReadBook } from "./pending.js";
 import type { ReplicaPorts } from "./ports.js";
-import { ProposalQueue } from "./proposal-queue.js";
+import { admissionError, ProposalQueue } from "./proposal-queue.js";
 import { dropError, type RequestState } from "./requests.js";
+import { Routes } from "./routes.js";
 import { Snapshotter } from "./snapshotter.js";
 import { TransferBook } from "./transfer-book.js";
 
 const LINGER_ELECTION_TIMEOUTS = 10;
-/** Peers outside of our membership whose host is remembered. */
-const ROUTES_MAX = 64;
 
 /** The parts a replica is made of; made by start.ts. `raft` and `rsm` exist before the first turn. */
 export interface ReplicaParts {
@@ -35,7 +35,7 @@ export interface ReplicaParts {
   readonly snapshot: SnapshotMeta | undefined;
 }
 
-export class Replica implements RsmSink {
+export class Replica implements RsmSink, Timed {
   readonly shardId: ShardId;
   readonly replicaId: ReplicaId;
   readonly config: FullReplicaConfig;
@@ -43,17 +43,17 @@ export class Replica implements RsmSink {
   readonly raft: RaftCore;
   readonly rsm: ReplicaStateMachine;
   readonly proposals = new ProposalBook();
-  readonly reads = new ReadBook();
+  readonly reads: ReadBook;
   readonly transfers = new TransferBook();
   readonly snapshotter: Snapshotter;
   /** In the set of the next turn. */
   scheduled = false;
+  armedSlot = UNARMED;
   /** Empty, or why this replica no longer works: it only waits to be stopped. */
   fault = "";
   readonly #ports: ReplicaPorts;
   readonly #queue: ProposalQueue;
-  /** How to answer a replica that is not in our membership (yet): the host it spoke from. */
-  readonly #routes = new Map<ReplicaId, string>();
+  readonly #routes = new Routes();
   #inbox: Message[] = [];
   #applyBusy = false;
   #restoring = false;
@@ -73,6 +73,7 @@ export class Replica implements RsmSink {
     this.rsm = parts.rsm;
     this.#ports = ports;
     this.#queue = new ProposalQueue(ports.builder);
+    this.reads = new ReadBook(this.#electionTimeoutMs);
     this.#reportedApplied = parts.rsm.applied;
     this.snapshotter = new Snapshotter(this, ports, parts.snapshot);
   }
@@ -85,6 +86,10 @@ export class Replica implements RsmSink {
     return roleOf(this.raft.membership, this.replicaId);
   }
 
+  get #electionTimeoutMs(): number {
+    return this.config.electionTicks * this.#ports.rttMs;
+  }
+
   /** Takes part in the shard's protocol. */
   get #talking(): boolean {
     return this.working || this.#lingering;
@@ -95,7 +100,7 @@ export class Replica implements RsmSink {
   /** A message of a peer; dropped when the inbox is full (peers repeat what matters). */
   deliver(message: Message, fromHost: string): void {
     if (!this.#talking || this.#inbox.length >= LIMITS.inboxMessagesMax) return;
-    if (targetOf(this.raft.membership, message.from) === undefined) this.#learnRoute(message.from, fromHost);
+    this.#routes.learn(this.raft.membership, message.from, fromHost);
     this.#inbox.push(message);
     this.#ports.ready(this);
   }
@@ -107,7 +112,9 @@ export class Replica implements RsmSink {
     commands: readonly Uint8Array[],
     session?: EntrySession,
   ): OpError | undefined {
-    const refusal = this.#refusal(request, commands);
+    if (!this.working) return this.whyNotWorking();
+    const room = { diskFull: this.#ports.wal.diskFull, queuedBytes: this.#queue.bytes, open: this.proposals.size };
+    const refusal = admissionError(request, commands, room);
     if (refusal !== undefined) return refusal;
     this.#queue.add({ request, type, firstSequence: this.proposals.add(request), commands, session });
     this.#ports.ready(this);
@@ -129,10 +136,16 @@ export class Replica implements RsmSink {
     return this.transfers.add(request, target);
   }
 
-  /** The host's tick: deadlines of requests, and of the core when due. */
+  /** When `tick` next has something to do. */
+  get deadlineMs(): TimeMs {
+    const raftMs = this.#talking ? this.raft.deadlineMs : Number.POSITIVE_INFINITY;
+    return Math.min(raftMs, this.proposals.deadlineMs, this.reads.deadlineMs);
+  }
+
+  /** Something is due: deadlines of requests, or of the core. */
   tick(nowMs: TimeMs): void {
     this.proposals.expire(nowMs);
-    if (this.reads.expire(nowMs, this.#ports.rttMs * this.config.electionTicks)) this.#ports.ready(this);
+    if (this.reads.expire(nowMs)) this.#ports.ready(this);
     if (this.#talking && this.raft.deadlineMs <= nowMs) this.#ports.ready(this);
   }
 
@@ -145,7 +158,7 @@ export class Replica implements RsmSink {
       const inbox = this.#inbox;
       this.#inbox = [];
       for (const message of inbox) this.raft.receive(message, nowMs);
-      if (this.raft.deadlineMs <= nowMs) this.raft.tick(nowMs);
+      this.#tickRaft(nowMs);
       this.#queue.pack(
         (sequence) => this.#key(sequence),
         (body) => this.raft.propose(body),
@@ -156,6 +169,13 @@ export class Replica implements RsmSink {
     } catch (error) {
       this.fence(errorText(error));
     }
+  }
+
+  #tickRaft(nowMs: TimeMs): void {
+    const { deadlineMs } = this.raft;
+    if (deadlineMs > nowMs) return;
+    if (this.#ports.stall.excuses(deadlineMs, this.#electionTimeoutMs)) this.raft.yieldElection(nowMs);
+    if (this.raft.deadlineMs <= nowMs) this.raft.tick(nowMs);
   }
 
   /** Phase 2: what the core wants done is handed to log, transport, state machine and callers. */
@@ -237,7 +257,7 @@ export class Replica implements RsmSink {
   /** Our own removal is applied: no more service here, but peers are still answered for a while (see #lingering). */
   #leave(): void {
     this.#lingering = true;
-    const lingerMs = LINGER_ELECTION_TIMEOUTS * this.config.electionTicks * this.#ports.rttMs;
+    const lingerMs = LINGER_ELECTION_TIMEOUTS * this.#electionTimeoutMs;
     this.#lingerEnd = this.#ports.env.timers.after(lingerMs, () => {
       this.#lingering = false;
     });
@@ -282,22 +302,6 @@ export class Replica implements RsmSink {
     if (this.#stopped) return new OpError("DL_ERR_SHARD_CLOSED", name, { outcome: "rejected" });
     const code = this.fault === "removed" ? "DL_ERR_REPLICA_REMOVED" : "DL_ERR_REPLICA_FENCED";
     return new OpError(code, `${name}: ${this.fault}`);
-  }
-
-  #refusal(request: RequestState, commands: readonly Uint8Array[]): OpError | undefined {
-    if (!this.working) return this.whyNotWorking();
-    for (const command of commands) {
-      if (command.length <= LIMITS.commandBytesMax) continue;
-      const what = `command of ${command.length} bytes, at most ${LIMITS.commandBytesMax}`;
-      return new OpError("DL_ERR_PAYLOAD_TOO_BIG", what);
-    }
-    if (this.#ports.wal.diskFull) return new OpError("DL_ERR_DISK_FULL");
-    if (this.#queue.bytes >= LIMITS.proposalQueueBytesMax)
-      return new OpError("DL_ERR_SYSTEM_BUSY", "the queue is full");
-    if (this.proposals.size + request.count > LIMITS.pendingRequestsMax) {
-      return new OpError("DL_ERR_SYSTEM_BUSY", `${this.proposals.size} requests are open`);
-    }
-    return undefined;
   }
 
   #key(sequence: number): RequestKey {
@@ -369,13 +373,8 @@ export class Replica implements RsmSink {
   }
 
   #send(message: Message): void {
-    const target = targetOf(this.raft.membership, message.to) ?? this.#routes.get(message.to);
+    const target = this.#routes.target(this.raft.membership, message.to);
     if (target !== undefined) this.#ports.send(target, message);
-  }
-
-  /** Bounded: a peer that makes up ids must not fill the memory. */
-  #learnRoute(peer: ReplicaId, hostId: string): void {
-    if (this.#routes.has(peer) || this.#routes.size < ROUTES_MAX) this.#routes.set(peer, hostId);
   }
 
   #drop(dropped: Dropped): void {

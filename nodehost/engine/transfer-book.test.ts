@@ -66,12 +66,13 @@ test("a slow disk: transfer first, step down when it did not succeed within an e
   let ageMs = T / 2;
   const slow = new SlowDisk({ rttMs: T / 10, logger, appendAgeMs: () => ageMs });
   const replica = fakeReplica([peer(2)]);
-  assert.equal(slow.check(replica, 0), false);
+  slow.expect(replica);
+  assert.deepEqual(slow.check([replica], 0), []);
   ageMs = T / 2 + 1;
-  assert.equal(slow.check(replica, 0), true);
-  assert.equal(slow.check(replica, T - 1), false);
+  assert.deepEqual(slow.check([replica], 0), [replica]);
+  assert.deepEqual(slow.check([replica], T - 1), []);
   assert.deepEqual(replica.raft.calls, ["transfer 2"]);
-  assert.equal(slow.check(replica, T), true);
+  assert.deepEqual(slow.check([replica], T), [replica]);
   assert.deepEqual(replica.raft.calls, ["transfer 2", "stepDown"]);
 });
 
@@ -79,20 +80,29 @@ test("a slow disk that recovers in between starts over; without a target, or ref
   let ageMs = T;
   const slow = new SlowDisk({ rttMs: T / 10, logger, appendAgeMs: () => ageMs });
   const replica = fakeReplica([peer(2)]);
-  slow.check(replica, 0);
+  slow.expect(replica);
+  slow.check([replica], 0);
   ageMs = 0;
-  slow.check(replica, T / 2);
+  const untouched = (function* (): Iterable<LedReplica> {
+    yield assert.fail("no replica is looked at while the log is quick");
+  })();
+  slow.check(untouched, T / 2);
   ageMs = T;
-  slow.check(replica, T);
+  slow.check([replica], T);
   assert.deepEqual(replica.raft.calls, ["transfer 2", "transfer 2"]);
   const alone = fakeReplica([peer(2, { active: false })]);
-  new SlowDisk({ rttMs: T / 10, logger, appendAgeMs: () => T }).check(alone, 0);
+  const once = (led: LedReplica): void => {
+    const disk = new SlowDisk({ rttMs: T / 10, logger, appendAgeMs: () => T });
+    disk.expect(led);
+    disk.check([led], 0);
+  };
+  once(alone);
   assert.deepEqual(alone.raft.calls, ["stepDown"]);
   const refused = fakeReplica([peer(2)], "invalidTarget");
-  new SlowDisk({ rttMs: T / 10, logger, appendAgeMs: () => T }).check(refused, 0);
+  once(refused);
   assert.deepEqual(refused.raft.calls, ["transfer 2", "stepDown"]);
   const busy = fakeReplica([peer(2)], "busy");
-  new SlowDisk({ rttMs: T / 10, logger, appendAgeMs: () => T }).check(busy, 0);
+  once(busy);
   assert.deepEqual(busy.raft.calls, ["transfer 2"], "one is under way: it gets its time");
 });
 

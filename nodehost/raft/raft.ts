@@ -124,6 +124,11 @@ export class Raft implements RaftCore {
     return beginTransfer(this.#s, target);
   }
 
+  yieldElection(nowMs: TimeMs): void {
+    this.#advance(nowMs);
+    if (this.#s.role !== "leader") armElection(this.#s);
+  }
+
   stepDown(nowMs: TimeMs): void {
     this.#advance(nowMs);
     stepDown(this.#s);

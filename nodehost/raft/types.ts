@@ -216,6 +216,8 @@ export interface RaftCore {
    * until it ends, within one election timeout, by `Output.transfer`.
    */
   transferLeadership(target: ReplicaId, nowMs: TimeMs): TransferRefusal | undefined;
+  /** An election that is due waits once more, for a whole timeout: this process stood still and heard nobody. */
+  yieldElection(nowMs: TimeMs): void;
   /** Give up leadership: no heartbeats, no proposals, follower without leader. */
   stepDown(nowMs: TimeMs): void;
   takeOutput(): Output;
