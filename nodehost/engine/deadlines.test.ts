@@ -56,7 +56,7 @@ test("the wheel finds what a scan of all deadlines finds, over moves in both dir
   }
 });
 
-test("an item without a deadline is never looked at; one that moves away on every tick is looked at once per deadline", () => {
+test("an item without a deadline is never looked at, one whose deadline moves away once per deadline", () => {
   const wheel = new DeadlineWheel<Item>(50, 0);
   const idle = new Item(1);
   const follower = new Item(2);

@@ -13,7 +13,7 @@ function termOf(cluster: SimCluster, host: number, shardId: number): number {
 }
 
 /** Worst case: without pre-vote a campaign raises the term; nothing that was sent meanwhile arrives after it. */
-test("after a stall of 5 s a host campaigns in none of its shards; those that it led have elected once (P52)", async () => {
+test("after a stall of 5 s a host campaigns nowhere; the shards it led have elected once (P52)", async () => {
   const cluster = await SimCluster.open({ seed: 52, rttMs: RTT_MS });
   const { world, network, machines } = cluster;
   const shards = Array.from({ length: SHARDS }, (_, i) => i + 1);
