@@ -32,6 +32,7 @@ export class Network implements NetworkPort {
   send(message: Message): void {
     const { options, faults } = this.#world;
     if (this.#isCut(message.from, message.to)) {
+      this.#lost(message, "cut");
       if (faults && this.#random.chance(options.unreachableChance)) this.#noticed(message);
       return;
     }
@@ -40,10 +41,16 @@ export class Network implements NetworkPort {
       return;
     }
     const r = this.#random;
-    if (message.type === MessageType.TimeoutNow && r.chance(options.transferLoss)) return;
+    if (message.type === MessageType.TimeoutNow && r.chance(options.transferLoss)) {
+      this.#lost(message, "dropped");
+      return;
+    }
     this.#old[this.#sent++ % OLD_MESSAGES] = message;
     if (!r.chance(options.dropChance)) this.#push(message, this.#delay());
-    else if (r.chance(options.unreachableChance)) this.#noticed(message);
+    else {
+      this.#lost(message, "dropped");
+      if (r.chance(options.unreachableChance)) this.#noticed(message);
+    }
     if (r.chance(options.duplicateChance)) this.#push(message, this.#delay());
     if (r.chance(options.replayChance)) this.#push(r.pick(this.#old), this.#delay());
   }
@@ -52,7 +59,10 @@ export class Network implements NetworkPort {
   deliver(message: Message): boolean {
     const { nodes, trace, now } = this.#world;
     const node = nodes.get(message.to);
-    if (node === undefined || node.core === undefined || this.#isCut(message.from, message.to)) return false;
+    if (node === undefined || node.core === undefined || this.#isCut(message.from, message.to)) {
+      this.#lost(message, node?.core === undefined ? "down" : "cut");
+      return false;
+    }
     trace.event(now, EventKind.Message, node.id, message);
     node.receive(fresh(message));
     return true;
@@ -91,6 +101,10 @@ export class Network implements NetworkPort {
     const node = this.#world.node(message.from);
     if (node === undefined) return;
     this.#world.after(this.#random.int(20), EventKind.Unreachable, node, () => node.unreachable(message.to));
+  }
+
+  #lost(message: Message, why: string): void {
+    this.#world.trace.lost(this.#world.now, message, why);
   }
 
   cut(from: number, to: number): void {

@@ -1,18 +1,19 @@
 /** Runs one seed: draws its options, steps its world under faults, then demands recovery. Never throws. */
 import { errorText } from "../../shared/errors.js";
-import { describeNode, Liveness } from "./liveness.js";
-import { type CoreFactory, Violation } from "./model.js";
-import { drawOptions, formatOptions, type SimOptions } from "./options.js";
+import { Liveness } from "./liveness.js";
+import { type CoreFactory, Violation, type World } from "./model.js";
+import { drawOptions, type SimOptions } from "./options.js";
+import type { TraceSink } from "./trace.js";
 import { SimulatedWorld } from "./world.js";
 
 export interface RunRequest {
   readonly seed: number;
   readonly steps: number;
   readonly createCore: CoreFactory;
-  /** Replaces drawn options (looking at one seed). */
+  /** Replaces drawn options (looking at one seed). `seed` here changes the schedule and not the options. */
   readonly overrides?: Partial<SimOptions>;
-  /** Gets every event as text. */
-  readonly traceSink?: (line: string) => void;
+  /** Looks at the run from outside; the sink it returns gets every event. */
+  readonly observe?: (world: World) => TraceSink;
 }
 
 export interface RunResult {
@@ -25,8 +26,8 @@ export interface RunResult {
   readonly coverage: Coverage;
   /** Id of the invariant that failed, "" if ok. */
   readonly invariant: string;
-  /** Everything a person needs to look into it; "" if ok. */
-  readonly report: string;
+  /** What was found, "" if ok. report.ts tells the rest. */
+  readonly why: string;
 }
 
 export interface Coverage {
@@ -73,12 +74,12 @@ export function coverageText(coverage: Coverage): string {
 }
 
 export async function runSeed(request: RunRequest): Promise<RunResult> {
-  const { seed, steps, createCore, traceSink } = request;
+  const { seed, steps, createCore, observe } = request;
   const options = { ...drawOptions(seed, steps), ...request.overrides };
   let world: SimulatedWorld | undefined;
   let failure: unknown;
   try {
-    world = new SimulatedWorld({ options, createCore, traceSink });
+    world = new SimulatedWorld({ options, createCore, observe });
     world.begin();
     if (world.stirred) await world.settle();
     while (world.steps < steps && world.step()) if (world.stirred) await world.settle();
@@ -95,7 +96,7 @@ export async function runSeed(request: RunRequest): Promise<RunResult> {
     hash: world?.trace.hash ?? "",
     coverage: coverageOf(world),
     invariant,
-    report: failure === undefined ? "" : report(options, world, failure),
+    why: failure === undefined ? "" : failure instanceof Violation ? failure.message : stackOf(failure),
   };
 }
 
@@ -118,18 +119,6 @@ export function coverageOf(world: SimulatedWorld | undefined): Coverage {
     sessionRepeats: ledger?.sessionRepeats ?? 0,
     sessionRefusals: ledger?.sessionRefusals ?? 0,
   };
-}
-
-function report(options: SimOptions, world: SimulatedWorld | undefined, failure: unknown): string {
-  const why = failure instanceof Violation ? failure.message : stackOf(failure);
-  const lines = [`seed ${options.seed}: ${why}`, `options: ${formatOptions(options)}`];
-  if (world !== undefined) {
-    lines.push(`at ${world.now} ms, step ${world.steps}; nodes:`);
-    for (const node of world.nodes.values()) lines.push(`  ${describeNode(node, true)}`);
-    lines.push("last events:", ...world.trace.lines().map((line) => `  ${line}`));
-  }
-  lines.push(`again: node dist/test/sim/main.js --seed ${options.seed} --steps ${options.steps}`);
-  return lines.join("\n");
 }
 
 function stackOf(error: unknown): string {

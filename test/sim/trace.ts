@@ -1,30 +1,32 @@
 /**
- * Rolling hash of a run (same seed ⇒ same hash, in every process) and the last events for the report of a failure.
- * Events are kept as they are and turned into text only when somebody must read them.
+ * Rolling hash of a run (same seed ⇒ same hash, in every process), and the stream of events for whoever looks at one
+ * run: --trace prints it, recorder.ts keeps the end of it. Without a sink nothing is kept, which is what a run over
+ * many seeds wants; a failed seed is run again with one (report.ts).
  */
 import { type Message, MessageType } from "../../shared/types/message.js";
 import { mix } from "./prng.js";
-import { EVENT_NAMES, type EventKind } from "./queue.js";
+import { EVENT_NAMES, EventKind } from "./queue.js";
 
-const KEPT = 80;
 const MESSAGE_NAMES = new Map<number, string>(Object.entries(MessageType).map(([name, type]) => [type, name]));
 
-interface TraceLine {
+export interface TraceLine {
   readonly time: number;
   readonly kind: EventKind;
+  /** 0 = the world. */
   readonly nodeId: number;
+  /** Delivered now, or lost now. */
   readonly message: Message | undefined;
-  readonly state: string | undefined;
+  /** Crash, partition, state of a node; why a message was lost. */
+  readonly text: string | undefined;
 }
+
+export type TraceSink = (line: TraceLine) => void;
 
 export class Trace {
   #hash = 0x1234567;
-  readonly #ring: TraceLine[] = [];
-  #next = 0;
-  /** Everything is kept as text, for looking at one seed. */
-  readonly #sink: ((line: string) => void) | undefined;
+  readonly #sink: TraceSink | undefined;
 
-  constructor(sink: ((line: string) => void) | undefined) {
+  constructor(sink: TraceSink | undefined) {
     this.#sink = sink;
   }
 
@@ -44,31 +46,27 @@ export class Trace {
       h = mix(h, message.term);
     }
     this.#hash = h;
-    this.#keep({ time, kind, nodeId, message, state: undefined });
+    this.#sink?.({ time, kind, nodeId, message, text: undefined });
   }
 
-  /** A line that explains something: crash, partition, state of a node. */
-  note(time: number, nodeId: number, kind: EventKind, state: string): void {
-    this.#keep({ time, kind, nodeId, message: undefined, state });
+  /** A line that explains something. No part of the hash. */
+  note(time: number, nodeId: number, kind: EventKind, text: string): void {
+    this.#sink?.({ time, kind, nodeId, message: undefined, text });
   }
 
-  lines(): string[] {
-    const ordered = [...this.#ring.slice(this.#next), ...this.#ring.slice(0, this.#next)];
-    return ordered.map(format);
-  }
-
-  #keep(line: TraceLine): void {
-    this.#ring[this.#next] = line;
-    this.#next = (this.#next + 1) % KEPT;
-    this.#sink?.(format(line));
+  /** A message that nobody gets. No part of the hash. */
+  lost(time: number, message: Message, why: string): void {
+    this.#sink?.({ time, kind: EventKind.Message, nodeId: message.from, message, text: why });
   }
 }
 
-function format(line: TraceLine): string {
+/** One line of text for --trace. */
+export function formatLine(line: TraceLine): string {
   const where = line.nodeId === 0 ? "   -" : `  n${line.nodeId}`;
   const head = `${String(line.time).padStart(8)} ms ${where} ${(EVENT_NAMES[line.kind] ?? "?").padEnd(8)}`;
-  if (line.message !== undefined) return `${head} ${formatMessage(line.message)}`;
-  return line.state === undefined ? head : `${head} ${line.state}`;
+  const text = line.text ?? "";
+  if (line.message === undefined) return `${head} ${text}`.trimEnd();
+  return `${head} ${formatMessage(line.message)}${text === "" ? "" : ` LOST (${text})`}`;
 }
 
 export function formatMessage(m: Message): string {
@@ -108,5 +106,34 @@ export function formatMessage(m: Message): string {
       return `${head} seq ${m.firstSequence} count ${m.count}`;
     default:
       return head;
+  }
+}
+
+/** The same in a few characters, without sender and receiver: a label of an arrow. */
+export function shortMessage(m: Message): string {
+  const name = MESSAGE_NAMES.get(m.type) ?? "?";
+  switch (m.type) {
+    case MessageType.PreVote:
+    case MessageType.Vote:
+      return `${name} t${m.term} ${m.lastIndex}@${m.lastTerm}`;
+    case MessageType.PreVoteResp:
+    case MessageType.VoteResp:
+      return `${m.granted ? "yes" : "no"} ${name} t${m.term}`;
+    case MessageType.Replicate: {
+      const { blocks } = m;
+      const first = blocks[0]?.first;
+      if (first === undefined) return `Rep -@${m.prevIndex} t${m.term} c${m.commit}`;
+      return `Rep ${first}..${blocks.at(-1)?.last ?? first} t${m.term} c${m.commit}`;
+    }
+    case MessageType.ReplicateResp:
+      return m.rejected ? `no ${m.index} hint ${m.hintIndex}` : `ok ${m.index} t${m.term}`;
+    case MessageType.Heartbeat:
+      return `Hb t${m.term} c${m.commit} r${m.round}`;
+    case MessageType.HeartbeatResp:
+      return `hb t${m.term} r${m.round}`;
+    case MessageType.InstallSnapshot:
+      return `Snap ${m.snapshot.index}@${m.snapshot.term} t${m.term}`;
+    default:
+      return `${name} t${m.term}`;
   }
 }

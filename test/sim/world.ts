@@ -17,13 +17,14 @@ import { ReplicaNode } from "./node.js";
 import type { SimOptions } from "./options.js";
 import { Prng } from "./prng.js";
 import { EventKind, EventQueue, type SimEvent } from "./queue.js";
-import { Trace } from "./trace.js";
+import { Trace, type TraceSink } from "./trace.js";
 import { Workload } from "./workload.js";
 
 export interface WorldDeps {
   readonly options: SimOptions;
   readonly createCore: CoreFactory;
-  readonly traceSink?: ((line: string) => void) | undefined;
+  /** Looks at the run from outside: gets every event. */
+  readonly observe?: ((world: World) => TraceSink) | undefined;
 }
 
 export class SimulatedWorld implements World {
@@ -52,7 +53,7 @@ export class SimulatedWorld implements World {
     const { options } = deps;
     this.options = options;
     this.createCore = deps.createCore;
-    this.trace = new Trace(deps.traceSink);
+    this.trace = new Trace(deps.observe?.(this));
     this.checks = new Checks(this, createInvariants(this));
     this.network = new Network(this, this.stream(10));
     this.nemesis = new Nemesis(this, this.stream(11));
