@@ -32,7 +32,7 @@ export function calmOptions(seed: number, steps: number): SimOptions {
   return { ...drawn, ...off, ...CALM, seed, steps };
 }
 
-/** What of `options` is not calm: all that is needed to have them again. `seed` is in it if the schedule is another's. */
+/** What of `options` is not calm: all that is needed to have them again. Names `seed` if the schedule is another's. */
 export function activeOptions(options: SimOptions, seed = options.seed): Partial<SimOptions> {
   const calm = new Map<string, unknown>(Object.entries(calmOptions(seed, options.steps)));
   return Object.fromEntries(Object.entries(options).filter(([name, value]) => calm.get(name) !== value));

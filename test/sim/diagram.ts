@@ -2,7 +2,7 @@
  * A run as a space-time diagram for a terminal: a column per node, rows in time. Messages are arrows from sender to
  * receiver in the row of their delivery (or loss, ✗); beside a node's line stands what the event changed there.
  *
- *   up │   frozen ┆   down ·          ──Rep 12..15 t4 c11──▶   entries 12 to 15 of a leader of term 4 whose commit is 11
+ *   up │   frozen ┆   down ·      ──Rep 12..15 t4 c11──▶   entries 12 to 15 of a leader of term 4 whose commit is 11
  */
 import { MessageType } from "../../shared/types/message.js";
 import { isTelling, type Life, type Recorded } from "./recorder.js";

@@ -3,7 +3,7 @@
  *   --seed 7                     one seed: options, what it did, trace hash, verdict
  *   --seed 7 --trace             the same with every event
  *   --seed 7 --shrink            the same, and a smaller run that fails alike; --record keeps it as a regression file
- *   --seeds 1000 --workers 2     seeds 1 … 1000; the first failure is explained and shrunk; ends with "N passed, N failed"
+ *   --seeds 1000 --workers 2     seeds 1 … 1000; explains and shrinks the first failure; ends with "N passed, N failed"
  * Exit code 0: nothing failed; 1: a violation; 2: usage.
  */
 import { availableParallelism } from "node:os";

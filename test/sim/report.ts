@@ -70,7 +70,8 @@ export function shrunkText(shrunk: Shrunk, stepsBefore: number): string {
   const { seed, steps, options, result, runs } = shrunk;
   const needed = Object.entries(activeOptions(options, seed)).map(([name, value]) => `${name}=${value}`);
   return [
-    `shrunk in ${runs} runs from ${stepsBefore} to ${steps} steps, ${options.voters} voters: ${result.why.split("\n")[0]}`,
+    `shrunk in ${runs} runs from ${stepsBefore} to ${steps} steps, ${options.voters} voters:`,
+    result.why.split("\n")[0] ?? "",
     `needs: ${needed.join(" ") || "nothing but calm options"}`,
     `again: ${shrunkCommand(shrunk)}`,
   ].join("\n");
