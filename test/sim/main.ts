@@ -20,7 +20,7 @@ import { addCoverage, coverageOf, coverageText, type RunResult, runSeed } from "
 import { formatLine, type TraceLine } from "./trace.js";
 
 const USAGE = [
-  "usage: npm run sim -- --seed N [--steps N] [--trace] [--calm] [--set option=value]… [--shrink] [--record [--story …]]",
+  "usage: npm run sim -- --seed N [--steps N] [--trace] [--calm] [--set option=value]… [--shrink] [--record --story …]",
   "     | npm run sim -- --seeds N [--first-seed N] [--steps N] [--workers K] [--set …]… [--no-shrink]\n",
 ].join("\n");
 
