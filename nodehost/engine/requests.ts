@@ -149,6 +149,8 @@ export function dropError(reason: DropReason): OpError {
       return new OpError("DL_ERR_INVALID_OPERATION", "this replica is no member of the shard (yet)");
     case "notCaughtUp":
       return new OpError("DL_ERR_NOT_CAUGHT_UP");
+    case "witness":
+      return new OpError("DL_ERR_INVALID_OPERATION", "this replica is a witness: it holds no data");
     case "transferring":
       return new OpError("DL_ERR_SHARD_NOT_READY", "leadership is being transferred");
     default:

@@ -100,6 +100,7 @@ export async function makeReplica(spec: StartSpec, found: RecoveredReplica, port
       ...key,
       electionTimeoutMs: config.electionTicks * ports.rttMs,
       heartbeatIntervalMs: config.heartbeatTicks * ports.rttMs,
+      witness: false,
       preVote: config.preVote,
       checkQuorum: config.checkQuorum,
       inflightBytesMax: LIMITS.inflightBytesMax,

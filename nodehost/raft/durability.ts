@@ -41,8 +41,11 @@ export function persisted(s: RaftState, sequence: number): void {
   const { restoring } = s;
   if (restoring !== undefined && restoring.index === write.snapshotIndex) s.out.restore = restoring;
   if (s.durableTerm === s.term) releaseWaiting(s);
-  if (s.role === "leader") maybeCommit(s);
-  else if (s.role === "candidate" && voteIsDurable(s)) {
+  if (s.role === "leader") {
+    maybeCommit(s);
+    // Witnesses are sent what is durable.
+    if (s.membership.witnesses.size > 0) s.replicateDue = true;
+  } else if (s.role === "candidate" && voteIsDurable(s)) {
     s.votes.set(s.id, true);
     decide(s);
   }

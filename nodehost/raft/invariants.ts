@@ -10,6 +10,7 @@ import type { PeerStatus, RaftRole } from "./types.js";
 export interface Inspection {
   readonly replicaId: ReplicaId;
   readonly role: RaftRole;
+  readonly witness: boolean;
   readonly term: Term;
   readonly vote: ReplicaId;
   readonly leaderId: ReplicaId;
@@ -53,6 +54,7 @@ export function inspect(s: RaftState): Inspection {
   return {
     replicaId: s.id,
     role: s.role,
+    witness: s.config.witness,
     term: s.term,
     vote: s.vote,
     leaderId: s.leaderId,
@@ -93,6 +95,7 @@ export function checkInvariants(raft: { inspect(): Inspection }, previous?: Insp
   assert(now.restoring || now.memoryFirst <= now.applied + 1, `R7 ${who}: unapplied entries not in memory`);
   assert(now.verified <= now.last, `R8 ${who}: verified ${now.verified} above last ${now.last}`);
   assert(now.durableTerm <= now.term, `R9 ${who}: durable term ${now.durableTerm} above term ${now.term}`);
+  assert(!now.witness || now.role === "follower", `R20 ${who}: a witness is ${now.role}`);
   if (now.role === "leader") checkLeader(now, who);
   else assert(now.peers.length === 0, `R13 ${who}: ${now.role} keeps progress of peers`);
   if (previous !== undefined) checkSteps(previous, now, who);

@@ -51,6 +51,8 @@ export class Inflight {
 
 export class Progress {
   readonly id: ReplicaId;
+  /** It gets no data. A member is a witness for life, or never. */
+  readonly witness: boolean;
   readonly inflight = new Inflight();
   match: Index = 0;
   next: Index;
@@ -73,8 +75,9 @@ export class Progress {
   /** No new snapshot before this time, after one failed. */
   snapshotNotBeforeMs: TimeMs = Number.NEGATIVE_INFINITY;
 
-  constructor(id: ReplicaId, next: Index, nowMs: TimeMs) {
+  constructor(id: ReplicaId, witness: boolean, next: Index, nowMs: TimeMs) {
     this.id = id;
+    this.witness = witness;
     this.next = next;
     this.lastContactMs = nowMs;
   }

@@ -18,6 +18,7 @@ import { appendOwn } from "./replication.js";
 import { dropProposal, send } from "./send.js";
 import type { RaftState, SeenSequences } from "./state.js";
 import { isTransferring } from "./transfer.js";
+import { isLeaving } from "./witness.js";
 
 export function propose(s: RaftState, body: BlockBody): void {
   if (s.role === "leader") {
@@ -39,6 +40,7 @@ export function propose(s: RaftState, body: BlockBody): void {
  */
 function appendOrRefuse(s: RaftState, body: BlockBody): RefusalReason | undefined {
   if (isTransferring(s)) return "transferring";
+  if (isLeaving(s)) return "configChangePending";
   if (s.log.busyBytes > BUSY_BYTES_MAX) return "busy";
   if (body.hasConfigChange) {
     const free = s.log.pendingConfigs.length === 0 && s.log.commit >= s.termStart && body.count === 1;

@@ -12,8 +12,12 @@ import type { ReadRequest } from "./read-queue.js";
 import { dropRead, send } from "./send.js";
 import type { RaftState } from "./state.js";
 
-/** A read asked for by this replica's owner. */
+/** A read asked for by this replica's owner. A witness has nothing to read. */
 export function localRead(s: RaftState, key: RequestKey): void {
+  if (s.config.witness) {
+    dropRead(s, key, "witness");
+    return;
+  }
   if (s.role === "leader") {
     addRequest(s, { from: s.id, key });
     return;

@@ -1,7 +1,7 @@
 /**
  * The leader's work: appending, feeding peers, advancing commit. Keeps: a leader never changes its own log (R11),
  * commit moves only by durable matches of a quorum of voters, its own included, and only to an entry of its own term
- * (P01, P09, R5). Peers are fed once per output, so that everything proposed in a turn leaves in one message.
+ * (P01, P09, R5); what witnesses add is in witness.ts, and they are sent metadata only (R20). Peers are fed once per output, so that everything proposed in a turn leaves in one message.
  */
 import { type BlockBody, type EntryBlock, sealBlock } from "../../shared/codec/block.js";
 import type { Index, Term } from "../../shared/types/ids.js";
@@ -13,6 +13,7 @@ import { confirmRounds, sendHeartbeat } from "./readindex.js";
 import { send } from "./send.js";
 import type { RaftState } from "./state.js";
 import { configCount } from "./validate.js";
+import { commitBound, lastFor } from "./witness.js";
 
 /** Seals and appends; it leaves with the next output. False, and nothing done, if it holds a bad config change. */
 export function appendOwn(s: RaftState, body: BlockBody): boolean {
@@ -30,7 +31,7 @@ export function maybeCommit(s: RaftState): void {
   const { scratch } = s;
   scratch.length = 0;
   for (const id of s.voterIds) scratch.push(id === s.id ? s.log.durable : (s.peers.get(id)?.match ?? 0));
-  const index = quorumValue(scratch);
+  const index = Math.min(quorumValue(scratch), commitBound(s));
   if (index >= s.termStart && s.log.commitTo(index)) s.replicateDue = true;
 }
 
@@ -50,11 +51,12 @@ function feed(s: RaftState, peer: Progress): void {
   }
   const { inflightMessagesMax, inflightBytesMax } = s.config;
   const { inflight } = peer;
-  while (peer.next <= s.log.last && inflight.count < inflightMessagesMax && inflight.bytes < inflightBytesMax) {
+  const last = lastFor(s, peer);
+  while (peer.next <= last && inflight.count < inflightMessagesMax && inflight.bytes < inflightBytesMax) {
     if (!sendReplicate(s, peer)) return;
   }
-  const toldAll = peer.next > s.log.last && peer.commitSent >= s.log.commit;
-  if (peer.emptyDue || (!toldAll && peer.next > s.log.last)) sendEmpty(s, peer);
+  const toldAll = peer.next > last && peer.commitSent >= s.log.commit;
+  if (peer.emptyDue || (!toldAll && peer.next > last)) sendEmpty(s, peer);
 }
 
 /** One message from `next` on, empty if there is nothing. False if it could not be made. */
@@ -65,8 +67,9 @@ function sendReplicate(s: RaftState, peer: Progress): boolean {
     requestSnapshot(s, peer);
     return false;
   }
-  const blocks = collect(s, peer);
-  if (blocks === undefined) return false;
+  const found = collect(s, peer);
+  if (found === undefined) return false;
+  const blocks = peer.witness ? found.map((block) => s.metadataBlocks.of(s, block)) : found;
   sendBlocks(s, peer, prevTerm, blocks);
   const last = blocks.at(-1);
   if (last !== undefined && peer.state === "replicate") {
@@ -108,9 +111,10 @@ function sendBlocks(s: RaftState, peer: Progress, prevTerm: Term, blocks: readon
 function collect(s: RaftState, peer: Progress): EntryBlock[] | undefined {
   const blocks: EntryBlock[] = [];
   const { log, config } = s;
-  if (peer.next > log.last) return blocks;
+  const last = lastFor(s, peer);
+  if (peer.next > last) return blocks;
   if (peer.next >= log.memoryFirst) {
-    log.sliceInto(blocks, peer.next, log.last, config.replicateBytesMax);
+    log.sliceInto(blocks, peer.next, last, config.replicateBytesMax);
     return blocks;
   }
   const found = s.reader.slice(peer.next, log.memoryFirst - 1, config.replicateBytesMax);
@@ -141,7 +145,7 @@ function requestSnapshot(s: RaftState, peer: Progress): void {
     return;
   }
   peer.becomeSnapshot(snapshot.index, s.nowMs);
-  s.out.snapshotRequests.push({ to: peer.id, term: s.term });
+  s.out.snapshotRequests.push({ to: peer.id, term: s.term, witness: peer.witness });
 }
 
 /** Heartbeats to everybody; also frees probes that lost their message. */
@@ -166,7 +170,7 @@ export function handleHeartbeatResp(s: RaftState, m: HeartbeatRespMessage): void
   peer.fetching = false;
   peer.verifyCredit = true;
   if (peer.state === "snapshot" && snapshotOverdue(s, peer)) peer.becomeProbe(peer.match + 1);
-  if (peer.match < s.log.last) peer.emptyDue = true;
+  if (peer.match < lastFor(s, peer)) peer.emptyDue = true;
   if (peer.emptyDue || peer.state !== "replicate") s.replicateDue = true;
   if (m.round > peer.confirmedRound && m.round <= s.reads.lastRound) {
     peer.confirmedRound = m.round;
@@ -190,7 +194,7 @@ export function handleReplicateResp(s: RaftState, m: ReplicateRespMessage): void
 function onAccepted(s: RaftState, peer: Progress, index: Index): void {
   if (index < peer.match) {
     // Late, or the peer restarted and has to verify its log again before it can follow the commit index.
-    if (peer.state === "replicate" && peer.next > s.log.last && peer.inflight.count === 0 && peer.verifyCredit) {
+    if (peer.state === "replicate" && peer.next > lastFor(s, peer) && peer.inflight.count === 0 && peer.verifyCredit) {
       peer.verifyCredit = false;
       peer.emptyDue = true;
       s.replicateDue = true;

@@ -77,7 +77,8 @@ export function addPeers(s: RaftState): void {
   const { voters, nonVotings, witnesses } = s.membership;
   for (const group of [voters, nonVotings, witnesses]) {
     for (const id of group.keys()) {
-      if (id !== s.id && !s.peers.has(id)) s.peers.set(id, new Progress(id, s.log.last + 1, s.nowMs));
+      if (id === s.id || s.peers.has(id)) continue;
+      s.peers.set(id, new Progress(id, group === witnesses, s.log.last + 1, s.nowMs));
     }
   }
   s.replicateDue = true;
@@ -104,7 +105,8 @@ export function giveVote(s: RaftState, candidate: ReplicaId): void {
  * that it has not applied (its idea of a quorum could be an old one, P13).
  */
 export function canCampaign(s: RaftState): boolean {
-  if (!s.isVoter || s.removed !== undefined || s.restoring !== undefined || s.term >= COUNTER_MAX) return false;
+  if (!s.isVoter || s.config.witness || s.removed !== undefined || s.restoring !== undefined || s.term >= COUNTER_MAX)
+    return false;
   const config = s.log.pendingConfigs[0];
   return config === undefined || config > s.log.commit;
 }

@@ -32,7 +32,7 @@ test("P29: a follower that needs compacted entries gets a snapshot, once per att
   net.isolate();
   net.elapse(5 * HEARTBEAT);
   assert.equal(leader.snapshotRequests.length, 1);
-  assert.deepEqual(leader.snapshotRequests[0], { to: 3, term: leader.raft.term });
+  assert.deepEqual(leader.snapshotRequests[0], { to: 3, term: leader.raft.term, witness: false });
   net.stream(1);
   net.run();
   net.elapse(2 * HEARTBEAT);

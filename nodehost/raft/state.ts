@@ -21,6 +21,7 @@ import type {
   SnapshotRequest,
   TransferResult,
 } from "./types.js";
+import { MetadataBlocks } from "./witness.js";
 
 /** Inputs that were not used, by reason. For tests, metrics and people. */
 export interface Counters {
@@ -119,6 +120,7 @@ export class RaftState {
   /** Of forwarded proposals, in this term. */
   forwardedSeen: SeenSequences = new Map();
   readonly reads = new ReadQueue();
+  readonly metadataBlocks = new MetadataBlocks();
 
   transfer: Transfer | undefined;
   /** The term led last, and what was seen of forwarded proposals in it. */

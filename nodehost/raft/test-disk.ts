@@ -34,14 +34,14 @@ export function bootstrapBlock(ids: readonly ReplicaId[]): EntryBlock {
 export function withChange(m: Membership, change: ConfigChange, index: Index): Membership {
   const voters = new Map(m.voters);
   const nonVotings = new Map(m.nonVotings);
+  const witnesses = new Map(m.witnesses);
   const removed = new Set(m.removed);
   const id = change.replicaId;
   if (removed.has(id) || (change.kind === "remove" && voters.size === 1 && voters.has(id))) return m;
-  voters.delete(id);
-  nonVotings.delete(id);
+  for (const group of [voters, nonVotings, witnesses]) group.delete(id);
   if (change.kind === "remove") removed.add(id);
-  else (change.kind === "addVoter" ? voters : nonVotings).set(id, change.target);
-  return { ...m, configChangeIndex: index, voters, nonVotings, removed };
+  else ({ addVoter: voters, addNonVoting: nonVotings, addWitness: witnesses })[change.kind].set(id, change.target);
+  return { ...m, configChangeIndex: index, voters, nonVotings, witnesses, removed };
 }
 
 /** What survives a crash. */
@@ -53,6 +53,8 @@ export class Disk implements LogReader {
   snapshot: SnapshotMeta | undefined;
   snapshotState: readonly string[] = [];
   base: Membership;
+  /** Of a witness. */
+  witness = false;
   /** Answer "pending" to the core until `fetch` is called. */
   cold = false;
 

@@ -9,7 +9,7 @@ import { crc32 } from "../../shared/codec/crc32.js";
 import { decodeConfigChange, encodeConfigChange } from "../../shared/codec/membership.js";
 import type { Index, ReplicaId, Term } from "../../shared/types/ids.js";
 import type { ConfigChangeKind, Membership } from "../../shared/types/membership.js";
-import { type Message, MessageType, type SnapshotMeta } from "../../shared/types/message.js";
+import { type Message, MessageType, type SnapshotMeta, witnessSnapshot } from "../../shared/types/message.js";
 import { checkInvariants, type Inspection } from "./invariants.js";
 import { Raft } from "./raft.js";
 import { bootstrapBlock, Disk, HEARTBEAT, membershipOf, randomOf, SHARD, T, withChange } from "./test-disk.js";
@@ -103,6 +103,7 @@ export class Net {
       replicaId: id,
       electionTimeoutMs: T,
       heartbeatIntervalMs: HEARTBEAT,
+      witness: disk.witness,
       preVote: true,
       checkQuorum: true,
       inflightBytesMax: 1 << 20,
@@ -207,8 +208,10 @@ export class Net {
       assert(entry.index === node.applied + 1, `R4: ${node.id} applies ${entry.index} after ${node.applied}`);
       const line = `${entry.index}:${entry.term}:${new TextDecoder().decode(entry.cmd)}`;
       const known = this.#appliedAt.get(entry.index);
-      assert(known === undefined || known === line, `R4: index ${entry.index} is ${known} and ${line}`);
-      this.#appliedAt.set(entry.index, line);
+      if (entry.type !== EntryType.Metadata) {
+        assert(known === undefined || known === line, `R4: index ${entry.index} is ${known} and ${line}`);
+        this.#appliedAt.set(entry.index, line);
+      }
       node.applied = entry.index;
       node.state.push(line);
       if (entry.type !== EntryType.ConfigChange) continue;
@@ -317,6 +320,18 @@ export class Net {
     return this.#sequence;
   }
 
+  /** Adds a witness by a change through `leader`, and starts it. */
+  addWitness(leader: ReplicaId, id: ReplicaId): TestNode {
+    const node = this.add(id, membershipOf([]), (disk) => {
+      disk.witness = true;
+    });
+    this.change(leader, "addWitness", id);
+    this.run();
+    this.elapse(2 * HEARTBEAT);
+    assert(node.membership.witnesses.has(id), `${id} did not become a witness`);
+    return node;
+  }
+
   /** Records a snapshot at the applied index and compacts the log up to it. */
   snapshot(id: ReplicaId): SnapshotMeta {
     const node = this.node(id);
@@ -327,7 +342,7 @@ export class Net {
       index,
       term: node.disk.term(index) ?? 0,
       membership,
-      sizeBytes: 1,
+      sizeBytes: node.disk.witness ? 0 : 1,
       directory: `s${index}`,
     };
     node.disk.snapshot = meta;
@@ -341,13 +356,14 @@ export class Net {
   /** Streams the newest snapshot of `from` to everybody it was asked for. */
   stream(from: ReplicaId): void {
     const node = this.node(from);
-    for (const { to, term } of node.snapshotRequests.splice(0)) {
-      const snapshot = node.disk.snapshot;
+    for (const { to, term, witness } of node.snapshotRequests.splice(0)) {
+      const newest = node.disk.snapshot;
       const target = this.nodes.get(to);
-      assert(snapshot !== undefined, "a snapshot is asked for and there is none");
+      assert(newest !== undefined, "a snapshot is asked for and there is none");
+      const snapshot = witness ? witnessSnapshot(newest) : newest;
       const arrives = target?.alive === true;
       if (arrives) {
-        target.disk.snapshotState = node.disk.snapshotState;
+        if (!witness) target.disk.snapshotState = node.disk.snapshotState;
         const lineage = node.membership.lineage;
         this.deliver({ type: MessageType.InstallSnapshot, shardId: SHARD, from, to, term, lineage, snapshot });
       }

@@ -24,6 +24,11 @@ export interface RaftConfig {
   /** T: a follower campaigns after a silence of T … 2T (drawn in milliseconds). */
   readonly electionTimeoutMs: number;
   readonly heartbeatIntervalMs: number;
+  /**
+   * This replica is a witness, for life: it votes and acknowledges, takes only metadata blocks and empty snapshots, and
+   * never leads. Everybody else takes neither of the two.
+   */
+  readonly witness: boolean;
   readonly preVote: boolean;
   readonly checkQuorum: boolean;
   readonly inflightBytesMax: number;
@@ -88,7 +93,7 @@ export interface ReadState {
   readonly index: Index;
 }
 
-export type DropReason = "noLeader" | "notMember" | RefusalReason;
+export type DropReason = "noLeader" | "notMember" | "witness" | RefusalReason;
 
 /** Requests that certainly were not appended by this replica's doing: their owner may retry. */
 export interface Dropped {
@@ -102,6 +107,8 @@ export interface Dropped {
 export interface SnapshotRequest {
   readonly to: ReplicaId;
   readonly term: Term;
+  /** It is a witness: what it gets is `witnessSnapshot` of the newest one, and no bytes. */
+  readonly witness: boolean;
 }
 
 /** Why a transfer did not begin: nothing happened. */

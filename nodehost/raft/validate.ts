@@ -5,7 +5,13 @@
 import { type EntryBlock, EntryType, entriesOf } from "../../shared/codec/block.js";
 import { decodeConfigChange } from "../../shared/codec/membership.js";
 import { isSafeUint } from "../../shared/types/ids.js";
-import { type Message, MessageType, type ReplicateMessage, type SnapshotMeta } from "../../shared/types/message.js";
+import {
+  isWitnessSnapshot,
+  type Message,
+  MessageType,
+  type ReplicateMessage,
+  type SnapshotMeta,
+} from "../../shared/types/message.js";
 import { COUNTER_MAX } from "./constants.js";
 import type { RaftState } from "./state.js";
 
@@ -22,7 +28,7 @@ export function isPlausible(s: RaftState, m: Message): boolean {
     case MessageType.Vote:
       return m.term > 0 && inRange(m.lastIndex) && inRange(m.lastTerm) && m.lastTerm <= m.term;
     case MessageType.Replicate:
-      return isPlausibleReplicate(m);
+      return isPlausibleReplicate(s, m);
     case MessageType.ReplicateResp:
       return inRange(m.index) && inRange(m.hintIndex) && inRange(m.hintTerm);
     case MessageType.Heartbeat:
@@ -43,11 +49,13 @@ export function isPlausible(s: RaftState, m: Message): boolean {
   }
 }
 
-function isPlausibleReplicate(m: ReplicateMessage): boolean {
+/** Blocks are of the one kind that this replica holds: metadata if it is a witness, data otherwise (R20). */
+function isPlausibleReplicate(s: RaftState, m: ReplicateMessage): boolean {
   if (m.term === 0 || !inRange(m.prevIndex) || !inRange(m.prevTerm) || !inRange(m.commit)) return false;
   let next = m.prevIndex + 1;
   let term = m.prevTerm;
   for (const block of m.blocks) {
+    if (block.isMetadata !== s.config.witness) return false;
     if (block.first !== next || !inRange(block.last) || block.last < block.first) return false;
     if (block.first < block.baseIndex || block.last >= block.baseIndex + block.baseCount) return false;
     if (!inRange(block.term) || block.term === 0 || block.term < term) return false;
@@ -59,6 +67,7 @@ function isPlausibleReplicate(m: ReplicateMessage): boolean {
 
 function isPlausibleSnapshot(s: RaftState, meta: SnapshotMeta, term: number): boolean {
   if (meta.shardId !== s.shardId || !inRange(meta.index) || meta.index === 0) return false;
+  if (isWitnessSnapshot(meta) !== s.config.witness) return false;
   return inRange(meta.term) && meta.term > 0 && meta.term <= term && meta.membership.voters.size > 0;
 }
 

@@ -2,7 +2,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as fc from "fast-check";
-import { BlockBuilder, EntryType, entriesOf, openBlock, openBody, sealBlock, singleBody } from "./block.js";
+import {
+  BlockBuilder,
+  EntryType,
+  entriesOf,
+  metadataBody,
+  openBlock,
+  openBody,
+  sealBlock,
+  singleBody,
+} from "./block.js";
 import { MalformedError } from "./bytes.js";
 import { crc32 } from "./crc32.js";
 
@@ -111,6 +120,66 @@ test("explicit keys and sessions above 2^53 and unknown flags are refused when t
       ),
     MalformedError,
   );
+});
+
+/** A no-op, a command of a session and a config change, as a leader's block. */
+function mixed() {
+  const builder = new BlockBuilder();
+  const session = { clientId: "0011223344556677", seriesId: 4, respondedTo: 3 };
+  builder.add(EntryType.Noop, key(100), Buffer.from(""));
+  builder.add(EntryType.Application, key(101), Buffer.from("secret"), session);
+  builder.add(EntryType.ConfigChange, key(102), Buffer.from("change"));
+  return sealBlock(builder.finish(), { shardId: 5, firstIndex: 10, term: 2 });
+}
+
+test("golden bytes of a metadata block: only config changes keep key and command", () => {
+  const data = mixed();
+  const at = { shardId: 5, firstIndex: 10, term: 2 };
+  const sealed = sealBlock(metadataBody(data.clip(11, 11)), at);
+  assert.equal(
+    Buffer.from(sealed.bytes).toString("hex"),
+    [
+      "b637bc356c0000000103000003000000",
+      "05000000000000000a00000000000000",
+      "02000000000000000000000000000000",
+      "00000000000000000000000000000000",
+      "000000000300" + "000000000300",
+      "060000000201" + "0300000000000000070000006600000000000000" + "6368616e6765",
+    ].join(""),
+  );
+  const opened = openBlock(sealed.bytes, 5);
+  assert.deepEqual([opened.isMetadata, opened.hasConfigChange, opened.first, opened.last], [true, true, 10, 12]);
+  assert.equal(data.isMetadata, false);
+  assert.deepEqual(
+    [...entriesOf(opened)].map((e) => [e.index, e.type, e.key.replicaId, e.key.sequence, e.session, e.cmd.length]),
+    [
+      [10, EntryType.Metadata, 0, 0, undefined, 0],
+      [11, EntryType.Metadata, 0, 1, undefined, 0],
+      [12, EntryType.ConfigChange, 3, 102, undefined, 6],
+    ],
+  );
+  assert.deepEqual(sealBlock(metadataBody(sealed), at).bytes, sealed.bytes, "of metadata it is the same again");
+});
+
+test("metadata beside data, with a command or a session, or proposed, is refused", () => {
+  const at = { shardId: 5, firstIndex: 10, term: 2 };
+  const flagged = (type: EntryType, cmd: string, flags: number, session = false) => {
+    const end = { clientId: "0011223344556677", seriesId: 1, respondedTo: 0 };
+    const body = singleBody(type, key(1), Buffer.from(cmd), session ? end : undefined);
+    body.bytes[9] = flags;
+    return sealBlock(body, at).bytes;
+  };
+  assert.doesNotThrow(() => openBlock(flagged(EntryType.Metadata, "", 2), 5));
+  for (const bytes of [
+    flagged(EntryType.Metadata, "", 0),
+    flagged(EntryType.Metadata, "x", 2),
+    flagged(EntryType.Metadata, "", 2, true),
+    flagged(EntryType.Application, "", 2),
+    flagged(EntryType.Noop, "", 2),
+  ]) {
+    assert.throws(() => openBlock(bytes, 5), MalformedError);
+  }
+  assert.throws(() => openBody(metadataBody(mixed()).bytes), /cannot be proposed/);
 });
 
 test("random bytes never do worse than a MalformedError", () => {

@@ -10,8 +10,10 @@
  *         [8 bytes client id, u64 series id, u64 responded to] if flag 2, cmd
  *
  * An entry without flag 1 has the key (origin replicaId, origin incarnation, base sequence + its ordinal). All entries
- * of a block have one term. A block may be *clipped* to [first, last]: the bytes (and their CRC) stay whole, the range
- * says which entries count. A BlockBody is a block before a leader gave it index and term.
+ * of a block have one term. Flags of a block: 1 = holds a config change; 2 = every other entry is Metadata (the form in
+ * which witnesses hold it, see `metadataBody`; without flag 2 none is). A block may be *clipped* to [first, last]: the
+ * bytes (and their CRC) stay whole, the range says which entries count. A BlockBody is a block before a leader gave it
+ * index and term.
  */
 import { assert } from "../assert.js";
 import type { Index, RequestKey, ShardId, Term } from "../types/ids.js";
@@ -24,8 +26,11 @@ export const BLOCK_VERSION = 1;
 export const BLOCK_BYTES_MAX = 8 * 1024 * 1024;
 const ENTRY_HEADER_BYTES = 6;
 const FLAG_BLOCK_CONFIG = 1;
+const FLAG_BLOCK_METADATA = 2;
+const FLAGS_OFFSET = 9;
 const FLAG_ENTRY_KEY = 1;
 const FLAG_ENTRY_SESSION = 2;
+const NO_COMMAND = new Uint8Array(0);
 
 export const EntryType = { Noop: 0, Application: 1, ConfigChange: 2, Metadata: 3 } as const;
 export type EntryType = (typeof EntryType)[keyof typeof EntryType];
@@ -88,6 +93,11 @@ export class EntryBlock {
 
   get count(): number {
     return this.last - this.first + 1;
+  }
+
+  /** As witnesses hold it: config changes, and of every other entry only that it is there. See `metadataBody`. */
+  get isMetadata(): boolean {
+    return ((this.bytes[FLAGS_OFFSET] ?? 0) & FLAG_BLOCK_METADATA) !== 0;
   }
 
   /** The part within [first, last], which must not be empty. */
@@ -157,7 +167,7 @@ export class BlockBuilder {
     const view = new DataView(bytes.buffer);
     view.setUint32(4, this.#length, true);
     view.setUint8(8, BLOCK_VERSION);
-    view.setUint8(9, this.#hasConfigChange ? FLAG_BLOCK_CONFIG : 0);
+    view.setUint8(FLAGS_OFFSET, this.#hasConfigChange ? FLAG_BLOCK_CONFIG : 0);
     view.setUint32(12, this.#count, true);
     setU64(view, 40, this.#firstKey.replicaId);
     view.setUint32(48, this.#firstKey.incarnation, true);
@@ -189,6 +199,30 @@ export function singleBody(type: EntryType, key: RequestKey, cmd: Uint8Array, se
   const builder = new BlockBuilder();
   builder.add(type, key, cmd, session);
   return builder.finish();
+}
+
+/**
+ * What a witness holds of all entries of `block`, clipped or not: config changes whole, with their keys; every other
+ * entry as Metadata, without command, key and session. To be sealed at `block.baseIndex`, in its term.
+ */
+export function metadataBody(block: EntryBlock): BlockBody {
+  const builder = new BlockBuilder();
+  const { bytes, term, hasConfigChange, baseIndex: index, baseCount: count } = block;
+  const whole = new EntryBlock(
+    bytes,
+    term,
+    hasConfigChange,
+    { index, count },
+    { first: index, last: index + count - 1 },
+  );
+  for (const { type, key, cmd } of entriesOf(whole)) {
+    if (type === EntryType.ConfigChange) builder.add(type, key, cmd);
+    else builder.add(EntryType.Metadata, { replicaId: 0, incarnation: 0, sequence: builder.count }, NO_COMMAND);
+  }
+  const body = builder.finish();
+  const view = new DataView(body.bytes.buffer, body.bytes.byteOffset, body.bytes.byteLength);
+  view.setUint8(FLAGS_OFFSET, view.getUint8(FLAGS_OFFSET) | FLAG_BLOCK_METADATA);
+  return body;
 }
 
 /** Gives a body its place in the log and its checksum. Writes into the body's bytes and takes them over. */
@@ -229,6 +263,7 @@ export function openBlock(bytes: Uint8Array, shardId: ShardId, crc: Crc32 = crc3
 /** Checks a forwarded body from outside. Throws MalformedError. */
 export function openBody(bytes: Uint8Array): BlockBody {
   const header = checkHeader(bytes);
+  if (header.isMetadata) throw new MalformedError("metadata cannot be proposed");
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const firstKey = { replicaId: getU64(view, 40), incarnation: view.getUint32(48, true), sequence: getU64(view, 56) };
   return { bytes, count: header.count, hasConfigChange: header.hasConfigChange, firstKey };
@@ -240,7 +275,7 @@ function checkOrigin(view: DataView): void {
   getU64(view, 56);
 }
 
-function checkHeader(bytes: Uint8Array): { count: number; hasConfigChange: boolean } {
+function checkHeader(bytes: Uint8Array): { count: number; hasConfigChange: boolean; isMetadata: boolean } {
   if (bytes.length < BLOCK_HEADER_BYTES) throw new MalformedError(`block of ${bytes.length} bytes`);
   if (bytes.length > BLOCK_BYTES_MAX)
     throw new MalformedError(`block of ${bytes.length} bytes, at most ${BLOCK_BYTES_MAX}`);
@@ -250,22 +285,32 @@ function checkHeader(bytes: Uint8Array): { count: number; hasConfigChange: boole
     throw new MalformedError(`block version ${view.getUint8(8)}, expected ${BLOCK_VERSION}`);
   const count = view.getUint32(12, true);
   if (count === 0) throw new MalformedError("block without entries");
+  const blockFlags = view.getUint8(FLAGS_OFFSET);
+  const isMetadata = (blockFlags & FLAG_BLOCK_METADATA) !== 0;
   let at = BLOCK_HEADER_BYTES;
   let configChanges = 0;
   for (let i = 0; i < count; i++) {
     if (at + ENTRY_HEADER_BYTES > bytes.length) throw new MalformedError(`entry ${i} does not fit`);
     const type = view.getUint8(at + 4);
     if (type > EntryType.Metadata) throw new MalformedError(`entry ${i} has type ${type}`);
-    if (type === EntryType.ConfigChange) configChanges += 1;
     const next = entryEnd(view, at);
     if (next > bytes.length) throw new MalformedError(`entry ${i} does not fit`);
+    if (type === EntryType.ConfigChange) configChanges += 1;
+    else if (isMetadata !== (type === EntryType.Metadata)) throw new MalformedError(`entry ${i} has type ${type}`);
+    else if (isMetadata) checkEmpty(view, at, i);
     if (view.getUint8(at + 5) !== 0) checkExplicit(view, at, i);
     at = next;
   }
   if (at !== bytes.length) throw new MalformedError("bytes after the last entry");
-  const hasConfigChange = (view.getUint8(9) & FLAG_BLOCK_CONFIG) !== 0;
+  const hasConfigChange = (blockFlags & FLAG_BLOCK_CONFIG) !== 0;
   if (hasConfigChange !== configChanges > 0) throw new MalformedError("config change flag does not match");
-  return { count, hasConfigChange };
+  return { count, hasConfigChange, isMetadata };
+}
+
+/** Metadata says that an entry is there, and nothing else. */
+function checkEmpty(view: DataView, at: number, ordinal: number): void {
+  const isEmpty = view.getUint32(at, true) === 0 && (view.getUint8(at + 5) & FLAG_ENTRY_SESSION) === 0;
+  if (!isEmpty) throw new MalformedError(`metadata entry ${ordinal} is not empty`);
 }
 
 /** Explicit keys and sessions must decode later, when nothing may throw any more. */

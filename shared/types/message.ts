@@ -148,10 +148,20 @@ export interface SnapshotMeta {
   readonly term: Term;
   /** As of `index`. */
   readonly membership: Membership;
-  /** Bytes of the snapshot file. */
+  /** Bytes of the snapshot file; 0 = there is none: the snapshot of a witness, which is what is said here. */
   readonly sizeBytes: number;
-  /** Name of the snapshot's directory below the replica's snapshot directory. */
+  /** Name of the snapshot's directory below the replica's snapshot directory; "" without a file. */
   readonly directory: string;
+}
+
+/** True for a snapshot of or for a witness: position and membership, no state, no sessions, no file. */
+export function isWitnessSnapshot(meta: SnapshotMeta): boolean {
+  return meta.sizeBytes === 0;
+}
+
+/** What a witness is sent in the place of a snapshot. */
+export function witnessSnapshot(meta: SnapshotMeta): SnapshotMeta {
+  return { ...meta, sizeBytes: 0, directory: "" };
 }
 
 /** Durable per replica, in every WAL frame that carries entries of it. */

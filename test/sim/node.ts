@@ -153,6 +153,7 @@ export class ReplicaNode implements SimNode {
       replicaId: this.id,
       electionTimeoutMs: o.electionTimeoutMs,
       heartbeatIntervalMs: o.heartbeatIntervalMs,
+      witness: false,
       preVote: o.preVote,
       checkQuorum: o.checkQuorum,
       inflightBytesMax: o.inflightBytesMax,
