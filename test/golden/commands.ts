@@ -101,7 +101,10 @@ function persist(world: GoldenWorld, [id, count]: readonly string[]): void {
 function stream(world: GoldenWorld, [id, how, to]: readonly string[]): void {
   const { net } = world;
   const node = net.node(number(id));
-  if (how === "to") node.snapshotRequests.push({ to: number(to), term: node.raft.term });
+  if (how === "to") {
+    const witness = node.membership.witnesses.has(number(to));
+    node.snapshotRequests.push({ to: number(to), term: node.raft.term, witness });
+  }
   if (node.snapshotRequests.length === 0) world.say("nobody wants a snapshot");
   if (how === undefined || how === "to") {
     net.stream(node.id);
