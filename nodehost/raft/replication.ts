@@ -1,7 +1,8 @@
 /**
  * The leader's work: appending, feeding peers, advancing commit. Keeps: a leader never changes its own log (R11),
  * commit moves only by durable matches of a quorum of voters, its own included, and only to an entry of its own term
- * (P01, P09, R5); what witnesses add is in witness.ts, and they are sent metadata only (R20). Peers are fed once per output, so that everything proposed in a turn leaves in one message.
+ * (P01, P09, R5); what witnesses add is in witness.ts, and they are sent metadata only (R20). Peers are fed once per
+ * output, so that everything proposed in a turn leaves in one message.
  */
 import { type BlockBody, type EntryBlock, sealBlock } from "../../shared/codec/block.js";
 import type { Index, Term } from "../../shared/types/ids.js";

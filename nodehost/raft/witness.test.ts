@@ -33,7 +33,7 @@ function sentTo(net: Net, id: number): Message[] {
   return net.sent.filter((m) => m.to === id);
 }
 
-test("P22: quorums by brute force: v ≤ 5, learners ≤ 2, witnesses ≤ 2, every set of members that holds an entry", () => {
+test("P22: quorums by brute force: 1–5 voters, 0–2 learners, 0–2 witnesses, each set of holders of an entry", () => {
   for (let v = 1; v <= 5; v++) {
     for (let l = 0; l <= 2; l++) {
       for (let w = 0; w <= 2; w++) allSets(v, l, w);
