@@ -110,8 +110,8 @@ const ELECTIONS: readonly Mutant[] = [
   {
     id: "learner-campaigns",
     file: `${RAFT}/roles.ts`,
-    find: "if (!s.isVoter || s.removed !== undefined",
-    replace: "if (s.removed !== undefined",
+    find: "if (!s.isVoter || s.config.witness",
+    replace: "if (s.config.witness",
     invariant: "a non-voting member that is told to campaign does (R13)",
     quick: false,
   },
