@@ -60,7 +60,7 @@ export function mergeUpdates(earlier: LogUpdate, next: LogUpdate): LogUpdate | u
 }
 
 export class WalQueue {
-  readonly #logDb: LogDb;
+  readonly #logDb: Pick<LogDb, "append">;
   readonly #onError: (error: unknown) => void;
   #waiting = new Map<string, Waiting>();
   #inFlight = false;
@@ -69,7 +69,7 @@ export class WalQueue {
   #diskFull = false;
 
   /** `onError` is called once, for an append that failed for another reason than a full disk. */
-  constructor(logDb: LogDb, onError: (error: unknown) => void) {
+  constructor(logDb: Pick<LogDb, "append">, onError: (error: unknown) => void) {
     this.#logDb = logDb;
     this.#onError = onError;
   }

@@ -12,7 +12,7 @@ export class SimCheckpointDisk {
   #durable = new Map<string, Uint8Array>();
   #inFlight: readonly CheckpointChange[] | undefined;
   #epoch = 0;
-  /** With `latencyMs`: commits take that time instead of one microtask. */
+  /** With `latencyMs`: commits take that time, if it is not 0, instead of one microtask. */
   readonly #latency: { readonly timers: Timers; readonly latencyMs: () => number } | undefined;
   /** Asked before every commit. "stop": begun, and never settles (see SimDisk). */
   fault: (() => SimCheckpointFault | undefined) | undefined;
@@ -67,8 +67,9 @@ export class SimCheckpointDisk {
         this.#apply(changes);
         resolve();
       };
-      if (this.#latency === undefined) queueMicrotask(settle);
-      else this.#latency.timers.after(this.#latency.latencyMs(), settle);
+      const delayMs = this.#latency?.latencyMs() ?? 0;
+      if (this.#latency === undefined || delayMs === 0) queueMicrotask(settle);
+      else this.#latency.timers.after(delayMs, settle);
     });
   }
 

@@ -98,6 +98,17 @@ for (const [name, on] of [
       assert.deepEqual(await files.list(`${place.root}/snapshots`), ["7-2"]);
     }));
 
+  test(`${name}: two calls of prune at once leave the newest`, () =>
+    on(async (place) => {
+      const { store, files } = place;
+      const metas: SnapshotMeta[] = [];
+      for (const index of [10, 20, 300, 4000]) metas.push(await create(store, index));
+      const newest = metas[3];
+      assert.ok(newest !== undefined);
+      await Promise.all([store.prune(7, 1, newest, 1), store.prune(7, 1, newest, 1)]);
+      assert.deepEqual(await files.list(`${place.root}/snapshots/7-1`), [newest.directory]);
+    }));
+
   test(`${name}: removeOrphans leaves exactly what records name`, () =>
     on(async (place) => {
       const { store, files, root } = place;

@@ -206,7 +206,13 @@ class FileSnapshotStore implements SnapshotStore {
   async #discard(directory: string, name: string): Promise<void> {
     const doomed = `${directory}/${name}.removing-${this.#nextAttempt()}`;
     await this.#files.remove(doomed);
-    await this.#files.rename(`${directory}/${name}`, doomed);
+    try {
+      await this.#files.rename(`${directory}/${name}`, doomed);
+    } catch (error) {
+      // Another call removes it at the same time.
+      if (!isMissing(error)) throw error;
+      return;
+    }
     await this.#files.syncDirectory(directory);
     await this.#files.remove(doomed);
   }

@@ -23,7 +23,7 @@ export interface SimOperation {
 export type SimFault = "EIO" | "ENOSPC" | "stuck" | "stop";
 
 export interface SimDiskOptions {
-  /** With `latencyMs`: operations settle after that time instead of after one microtask. */
+  /** With `latencyMs`: operations settle after that time, if it is not 0, instead of after one microtask. */
   readonly timers?: Timers;
   readonly latencyMs?: (operation: SimOperation) => number;
   /** Writes that would need more fail with ENOSPC. */
@@ -66,12 +66,17 @@ export class SimDisk implements Files {
     });
   }
 
-  /** Power loss and restart: what was not durable may vanish, in any subset; old handles are dead. */
-  crash(random: () => number): void {
+  /** Death and restart of the process: what was written is still seen, and can still vanish in a power loss. */
+  kill(): void {
     this.#epoch += 1;
     this.#stopped = false;
     this.#onStop = undefined;
     this.fault = undefined;
+  }
+
+  /** Power loss and restart: what was not durable may vanish, in any subset; old handles are dead. */
+  crash(random: () => number): void {
+    this.kill();
     for (const change of this.#unsynced) if (random() < 0.5) applyNames(change, "durable");
     this.#unsynced = [];
     this.#usedBlocks = 0;
@@ -221,7 +226,8 @@ export class SimDisk implements Files {
           if (epoch === this.#epoch && !this.#stopped) call();
         };
         const { timers, latencyMs } = this.#options;
-        if (timers !== undefined && latencyMs !== undefined) timers.after(latencyMs(operation), now);
+        const delayMs = latencyMs?.(operation) ?? 0;
+        if (timers !== undefined && delayMs > 0) timers.after(delayMs, now);
         else queueMicrotask(now);
       };
       if (fault === "EIO" || fault === "ENOSPC") return settle(() => reject(failure(fault, path)));

@@ -109,6 +109,7 @@ export class Applier implements ApplierPort {
     this.#snapshotAt = state.applied;
     this.#queue = this.#queue.filter((block) => block.last > meta.index);
     node.core?.restored(meta);
+    node.snapshots.prune(meta);
     const next = this.#nextRestore;
     this.#nextRestore = undefined;
     if (next !== undefined) this.restore(next);
@@ -217,7 +218,7 @@ export class Applier implements ApplierPort {
     const state = { applied, hash, membership, sessions: this.sessions.encode(), updates: this.#updates };
     snapshots.save(state, appliedTerm, (meta) => {
       this.#saving = false;
-      this.#node.recordSnapshot(meta, Math.max(0, applied - compactionOverhead));
+      if (meta !== undefined) this.#node.recordSnapshot(meta, Math.max(0, applied - compactionOverhead));
     });
   }
 }

@@ -25,6 +25,15 @@ export class DurableState {
   /** Every vote ever durable here: term → candidate. */
   readonly votes = new Map<Term, number>();
 
+  copy(): DurableState {
+    const other = new DurableState();
+    other.hardState = this.hardState;
+    other.log = this.log.copy();
+    other.snapshot = this.snapshot;
+    for (const [term, vote] of this.votes) other.votes.set(term, vote);
+    return other;
+  }
+
   apply(write: Pick<DiskWrite, "update" | "ownSnapshot">): void {
     const { update, ownSnapshot } = write;
     if (update !== undefined) this.#applyUpdate(update);
@@ -47,7 +56,7 @@ export class DurableState {
   }
 }
 
-export interface NodeDisk extends Readonly<DurableState> {
+export interface NodeDisk extends Readonly<Pick<DurableState, "hardState" | "log" | "snapshot" | "votes">> {
   /** Starts so far. Survives because the disk does. */
   readonly incarnation: number;
   /** Before the first start of an initial member: its log begins with these entries, all committed. */
@@ -63,8 +72,14 @@ export interface NodeDisk extends Readonly<DurableState> {
 
 /** Snapshot files of a node. Calls back at once or later, and never after a crash. */
 export interface NodeSnapshots {
-  /** Saves what the machine holds; `done` when the file is whole and named. */
-  save(state: MachineState, term: Term, done: (meta: SnapshotMeta) => void): void;
+  /** Saves what the machine holds; `done` when the file is whole and named, or, with undefined, when that failed. */
+  save(state: MachineState, term: Term, done: (meta: SnapshotMeta | undefined) => void): void;
   /** The state in a recorded snapshot. */
   load(meta: SnapshotMeta, done: (state: MachineState) => void): void;
+  /** The file of a recorded snapshot as it is sent, undefined if it cannot be read. */
+  read(meta: SnapshotMeta, done: (file: Uint8Array | undefined) => void): void;
+  /** Lands a file that another node sent; `done` with the meta to record here, or undefined if it was refused. */
+  land(meta: SnapshotMeta, chunks: readonly Uint8Array[], done: (landed: SnapshotMeta | undefined) => void): void;
+  /** `newest` is recorded and in force: older ones may go. */
+  prune(newest: SnapshotMeta): void;
 }

@@ -124,4 +124,15 @@ export class ModelSnapshots implements NodeSnapshots {
     if (state === undefined) throw new Violation("R7", `no snapshot ${meta.directory}`);
     done(state);
   }
+
+  /** Nothing is sent but the meta, which names the state. */
+  read(_meta: SnapshotMeta, done: (file: Uint8Array | undefined) => void): void {
+    done(new Uint8Array(0));
+  }
+
+  land(meta: SnapshotMeta, _chunks: readonly Uint8Array[], done: (landed: SnapshotMeta | undefined) => void): void {
+    done(meta);
+  }
+
+  prune(_newest: SnapshotMeta): void {}
 }

@@ -13,6 +13,7 @@ import {
 import { type NetworkPort, NODES_MAX, SHARD_ID, type SimNode, type World } from "./model.js";
 import type { Prng } from "./prng.js";
 import { EventKind } from "./queue.js";
+import { SnapshotStreams } from "./snapshot-streams.js";
 
 const OLD_MESSAGES = 128;
 const SIDE = NODES_MAX + 1;
@@ -22,11 +23,13 @@ export class Network implements NetworkPort {
   readonly #random: Prng;
   readonly #cut = new Uint8Array(SIDE * SIDE);
   readonly #old: Message[] = [];
+  readonly #streams: SnapshotStreams;
   #sent = 0;
 
   constructor(world: World, random: Prng) {
     this.#world = world;
     this.#random = random;
+    this.#streams = new SnapshotStreams(world, world.stream(14));
   }
 
   send(message: Message): void {
@@ -77,6 +80,10 @@ export class Network implements NetworkPort {
       const reached =
         meta !== undefined && !this.#isCut(node.id, request.to) && world.node(request.to)?.core !== undefined;
       const ok = reached && !(world.faults && r.chance(world.options.dropChance));
+      if (ok && world.options.wal) {
+        this.#streams.send(node, request, meta);
+        return;
+      }
       if (ok && meta !== undefined) {
         const lineage = meta.membership.lineage;
         const { term, to } = request;

@@ -19,10 +19,9 @@ import type { NodeDisk, NodeSnapshots } from "./disk.js";
 import { SimLog } from "./log.js";
 import type { MachineState } from "./machine.js";
 import { type CrashPoint, type Seen, SHARD_ID, type SimNode, Violation, type World } from "./model.js";
-import { ModelDisk, ModelSnapshots } from "./model-disk.js";
 import type { Prng } from "./prng.js";
 import { EventKind } from "./queue.js";
-import { SimReader } from "./reader.js";
+import { createStorage } from "./storage.js";
 
 export class ReplicaNode implements SimNode {
   readonly id: ReplicaId;
@@ -56,18 +55,10 @@ export class ReplicaNode implements SimNode {
     this.id = id;
     this.world = world;
     this.random = world.stream(100 + id);
-    const { groupCommit, survive } = world.options;
     this.applier = new Applier(this);
-    this.disk = new ModelDisk({
-      groupCommit,
-      now: () => world.now,
-      latency: () => this.#diskLatency(),
-      schedule: (delayMs, call) => world.after(delayMs, EventKind.Disk, this, call),
-      beforeDurable: (update) => world.checks.beforeDurable(this, update),
-      survives: () => this.random.chance(survive),
-      reader: () => new SimReader(this),
-    });
-    this.snapshots = new ModelSnapshots(this);
+    const { disk, snapshots } = createStorage(this);
+    this.disk = disk;
+    this.snapshots = snapshots;
   }
 
   get membership(): Membership {
@@ -344,16 +335,10 @@ export class ReplicaNode implements SimNode {
       if (this.core === undefined || this.disk.snapshot !== meta) return;
       this.view.compactTo(compactTo);
       this.core.snapshotCreated(meta, compactTo);
+      this.snapshots.prune(meta);
       this.touched();
     };
     this.disk.write({ update: undefined, ownSnapshot: { meta, compactTo }, done });
-  }
-
-  #diskLatency(): number {
-    const { options, faults } = this.world;
-    if (!faults) return 1;
-    const slow = this.random.chance(options.diskSlowChance) ? this.random.int(options.diskSlowMs) : 0;
-    return this.random.int(options.diskMs + 1) + slow;
   }
 
   #armTimer(): void {

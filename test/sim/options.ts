@@ -60,6 +60,18 @@ export interface SimOptions {
   readonly groupCommit: boolean;
   /** An append in flight survives a crash with this probability (all-or-nothing, in order). */
   readonly survive: number;
+  // storage code
+  /** The real log and snapshot files, above simulated ones, instead of a model of the disk. */
+  readonly wal: boolean;
+  readonly segmentBytes: number;
+  /** The largest segment is so many times as long. */
+  readonly segmentGrowth: number;
+  readonly sealAfterMs: number;
+  readonly writeDeadlineMs: number;
+  /** A crash ends the process only, and what was written is not lost yet. */
+  readonly processDeath: number;
+  /** A snapshot file holds up to so many bytes more than it must. */
+  readonly snapshotPadding: number;
   // network
   readonly latencyMs: number;
   readonly jitterMs: number;
@@ -123,6 +135,7 @@ export function drawOptions(seed: number, steps: number): SimOptions {
     ...drawNemesis(r, T),
     ...drawTransfers(r, T),
     ...drawSessions(new Prng(seed, 2), T),
+    ...drawStorage(new Prng(seed, 7), T),
   };
 }
 
@@ -145,6 +158,19 @@ function drawSessions(r: Prng, T: number) {
     sessionRetryMs: r.logRange(1, 4 * T),
     sessionChurn: on() ? r.float() ** 2 * 0.5 : 0,
     sessionLag: on() ? r.range(1, 4) : 0,
+  };
+}
+
+function drawStorage(r: Prng, T: number) {
+  const on = (probability = 0.5): boolean => r.chance(probability);
+  return {
+    wal: on(0.55),
+    segmentBytes: r.logRange(5, 64) * 4096,
+    segmentGrowth: r.pick([1, 2, 4]),
+    sealAfterMs: r.logRange(1, T),
+    writeDeadlineMs: r.range(6 * T, 12 * T),
+    processDeath: r.pick([0, 0.3, 0.8]),
+    snapshotPadding: on() ? r.logRange(1, 4000) : 0,
   };
 }
 

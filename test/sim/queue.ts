@@ -16,6 +16,8 @@ export const EventKind = {
   Nemesis: 9,
   Restart: 10,
   Unreachable: 11,
+  /** An operation of storage code on a file, or a timer of it. */
+  File: 12,
 } as const;
 export type EventKind = (typeof EventKind)[keyof typeof EventKind];
 
@@ -32,6 +34,7 @@ export const EVENT_NAMES: readonly string[] = [
   "nemesis",
   "restart",
   "unreachable",
+  "file",
 ];
 
 export interface SimEvent {

@@ -9,6 +9,11 @@ interface Known {
   readonly next: Known | undefined;
 }
 
+/** The same object as a rule; another one once it was read from a disk. */
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a === b || Buffer.compare(a, b) === 0;
+}
+
 export function logMatching(_world: World): Invariant {
   const known: (Known | undefined)[] = [];
   return {
@@ -31,7 +36,7 @@ export function logMatching(_world: World): Invariant {
           while (found !== undefined && found.term !== block.term) found = found.next;
           if (found === undefined) {
             known[index] = { term: block.term, bytes: block.bytes, previousTerm: previous, next: first };
-          } else if (found.bytes !== block.bytes || found.previousTerm !== previous) {
+          } else if (!sameBytes(found.bytes, block.bytes) || found.previousTerm !== previous) {
             throw new Violation("R2", `node ${node.id} has another entry ${index} of term ${block.term}`);
           }
           previous = block.term;

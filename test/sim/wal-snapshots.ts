@@ -1,0 +1,150 @@
+/**
+ * The real snapshot store of a simulated node. The file holds what the small machine is: hash, count of updates, and
+ * padding that makes files of several sizes; sessions go into the session area, the membership into the record.
+ *
+ * W2: a recorded snapshot can be read, and holds the state of its index (R4 and R17 look at what was read).
+ */
+import { createSnapshotStore, replicaDirectoryName } from "../../nodehost/rsm/snapshot-store.js";
+import type { SnapshotStore } from "../../nodehost/rsm/types.js";
+import { ByteReader, ByteWriter, MalformedError } from "../../shared/codec/bytes.js";
+import type { Env } from "../../shared/env/env.js";
+import { errorText, isOpError } from "../../shared/errors.js";
+import type { Files } from "../../shared/files/port.js";
+import { LIMITS } from "../../shared/limits.js";
+import type { Term } from "../../shared/types/ids.js";
+import type { SnapshotMeta } from "../../shared/types/message.js";
+import type { NodeSnapshots } from "./disk.js";
+import type { MachineState } from "./machine.js";
+import { SHARD_ID, type SimNode, Violation } from "./model.js";
+import { mix } from "./prng.js";
+import { EventKind } from "./queue.js";
+
+export class WalSnapshots implements NodeSnapshots {
+  readonly #node: SimNode;
+  readonly #store: SnapshotStore;
+
+  constructor(node: SimNode, files: Files, env: Env) {
+    this.#node = node;
+    this.#store = createSnapshotStore({ files, directory: "/data/snapshots", crc32: env.crc32 });
+  }
+
+  save(state: MachineState, term: Term, done: (meta: SnapshotMeta | undefined) => void): void {
+    const { id, world } = this.#node;
+    const { applied: index, membership, sessions } = state;
+    const header = { shardId: SHARD_ID, replicaId: id, index, term, membership };
+    const payload = encodeState(state, world.options.snapshotPadding);
+    world.stirred = true;
+    this.#store
+      .create(header, (sink) => sink.write(payload), new AbortController().signal, sessions)
+      .then(
+        (meta) => this.#later(() => done(meta)),
+        (error: unknown) => this.#failed(error, () => done(undefined)),
+      );
+  }
+
+  load(meta: SnapshotMeta, done: (state: MachineState) => void): void {
+    this.#node.world.stirred = true;
+    this.#read(meta).then(
+      (state) => this.#later(() => done(state)),
+      (error: unknown) => this.#unreadable(meta, error, () => undefined),
+    );
+  }
+
+  async #read(meta: SnapshotMeta): Promise<MachineState> {
+    let sessions: Uint8Array = new Uint8Array(0);
+    const chunks: Uint8Array[] = [];
+    const onSessions = (area: Uint8Array): void => {
+      sessions = area;
+    };
+    for await (const chunk of this.#store.load(meta, onSessions)) chunks.push(chunk);
+    return decodeState(Buffer.concat(chunks), meta, sessions);
+  }
+
+  prune(newest: SnapshotMeta): void {
+    this.#node.world.stirred = true;
+    this.#store.prune(SHARD_ID, this.#node.id, newest, LIMITS.snapshotsKeptMax).catch((error: unknown) => {
+      this.#failed(error, () => undefined);
+    });
+  }
+
+  /** Part of opening: what no record names goes. */
+  removeOrphans(recorded: SnapshotMeta | undefined): Promise<void> {
+    const records = new Map<string, SnapshotMeta>();
+    if (recorded !== undefined) records.set(replicaDirectoryName(SHARD_ID, this.#node.id), recorded);
+    return this.#store.removeOrphans(records);
+  }
+
+  read(meta: SnapshotMeta, done: (file: Uint8Array | undefined) => void): void {
+    this.#node.world.stirred = true;
+    this.#whole(meta).then(
+      (file) => this.#later(() => done(file)),
+      (error: unknown) => this.#unreadable(meta, error, () => done(undefined)),
+    );
+  }
+
+  /** It may be gone if a newer one is recorded. */
+  #unreadable(meta: SnapshotMeta, error: unknown, call: () => void): void {
+    const { world, id, disk } = this.#node;
+    if (meta.index < (disk.snapshot?.index ?? 0)) this.#later(call);
+    else world.fail(new Violation("W2", `node ${id} cannot read snapshot ${meta.index}: ${errorText(error)}`));
+  }
+
+  async #whole(meta: SnapshotMeta): Promise<Uint8Array> {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of this.#store.readFile(meta)) chunks.push(chunk);
+    return Buffer.concat(chunks);
+  }
+
+  land(meta: SnapshotMeta, chunks: readonly Uint8Array[], done: (landed: SnapshotMeta | undefined) => void): void {
+    this.#node.world.stirred = true;
+    this.#store.receive(this.#node.id, meta, streamOf(chunks)).then(
+      (landed) => this.#later(() => done(landed)),
+      (error: unknown) => this.#failed(error, () => done(undefined)),
+    );
+  }
+
+  #later(call: () => void): void {
+    this.#node.world.after(0, EventKind.Snapshot, this.#node, call);
+  }
+
+  /** Only this snapshot is lost, unless it was a bug. */
+  #failed(error: unknown, call: () => void): void {
+    if (isOpError(error)) this.#later(call);
+    else this.#node.world.fail(error);
+  }
+}
+
+async function* streamOf(chunks: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {
+  yield* chunks;
+}
+
+function encodeState(state: MachineState, padding: number): Uint8Array {
+  const length = padding === 0 ? 0 : mix(state.hash, 1) >>> 0;
+  const w = new ByteWriter(64)
+    .u64(state.applied)
+    .u32(state.hash >>> 0)
+    .u64(state.updates);
+  return w.blob(pad(state.hash, padding === 0 ? 0 : length % padding)).finish();
+}
+
+function decodeState(bytes: Uint8Array, meta: SnapshotMeta, sessions: Uint8Array): MachineState {
+  const r = new ByteReader(bytes);
+  const applied = r.u64();
+  const hash = r.u32() | 0;
+  const updates = r.u64();
+  const padding = r.blob();
+  r.end();
+  if (applied !== meta.index) throw new MalformedError(`holds the state of ${applied}`);
+  if (Buffer.compare(padding, pad(hash, padding.length)) !== 0) throw new MalformedError("padding is not as written");
+  return { applied, hash, updates, membership: meta.membership, sessions };
+}
+
+function pad(hash: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  let value = hash;
+  for (let at = 0; at < length; at++) {
+    value = mix(value, at);
+    bytes[at] = value & 255;
+  }
+  return bytes;
+}
