@@ -1,4 +1,5 @@
 /** The planted bugs. Each `find` must match exactly once in its file (bank.test.ts). */
+import { HISTORY } from "./bank-history.js";
 import { SESSION_MUTANTS } from "./bank-sessions.js";
 import { TRANSFERS } from "./bank-transfers.js";
 import type { Mutant } from "./mutant.js";
@@ -373,5 +374,6 @@ export const MUTANTS: readonly Mutant[] = [
   ...LEADERS,
   ...REQUESTS,
   ...TRANSFERS,
+  ...HISTORY,
   ...SESSION_MUTANTS,
 ];

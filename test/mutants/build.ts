@@ -1,14 +1,11 @@
 /**
- * Makes a runnable copy of the compiled core and simulator with one source file changed. Only the changed file is
- * compiled (transpiled, without types): a mutant takes milliseconds, not a build.
+ * Makes a runnable copy of the compiled tree with one source file changed. Only the changed file is compiled
+ * (transpiled, without types): a mutant takes milliseconds, not a build.
  */
-import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { cp, readFile, rm, writeFile } from "node:fs/promises";
+import { basename, join } from "node:path";
 import ts from "typescript";
 import type { Mutant } from "./mutant.js";
-
-/** Folders of the compiled tree that a simulation needs. */
-const FOLDERS = ["shared", "nodehost/log", "nodehost/raft", "nodehost/rsm", "test/sim"];
 
 export interface Trees {
   /** Repository root: sources, node_modules. */
@@ -36,19 +33,22 @@ export function mutate(mutant: Mutant, source: string): string {
 /** Returns the folder of the mutated tree. */
 export async function buildMutant(mutant: Mutant, trees: Trees): Promise<string> {
   const source = mutate(mutant, await readFile(join(trees.root, mutant.file), "utf8"));
-  const folder = join(trees.target, mutant.id);
-  await rm(folder, { recursive: true, force: true });
-  for (const part of FOLDERS) {
-    await mkdir(dirname(join(folder, part)), { recursive: true });
-    const filter = (path: string): boolean => !path.endsWith(".d.ts") && !path.endsWith(".map");
-    await cp(join(trees.compiled, part), join(folder, part), { recursive: true, filter }).catch(ignoreAbsent);
-  }
+  const folder = await copyTree(mutant.id, trees);
   const compilerOptions = { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true };
   const { outputText } = ts.transpileModule(source, { compilerOptions, fileName: mutant.file });
-  await writeFile(join(folder, mutant.file.replace(/\.ts$/, ".js")), outputText);
+  await writeFile(join(folder, compiledName(mutant.file)), outputText);
   return folder;
 }
 
-function ignoreAbsent(error: NodeJS.ErrnoException): void {
-  if (error.code !== "ENOENT") throw error;
+/** The tree as it is, under `name`. */
+export async function copyTree(name: string, trees: Trees): Promise<string> {
+  const folder = join(trees.target, name);
+  await rm(folder, { recursive: true, force: true });
+  const filter = (path: string): boolean => path.endsWith(".js") || !basename(path).includes(".");
+  await cp(trees.compiled, folder, { recursive: true, filter });
+  return folder;
+}
+
+export function compiledName(source: string): string {
+  return source.replace(/\.ts$/, ".js");
 }

@@ -1,4 +1,4 @@
-/** A planted bug. The bank is the test of the simulator: each of them must be caught. */
+/** A planted bug. The bank is the test of the tests: each of them must be caught. */
 export interface Mutant {
   readonly id: string;
   /** Source file, from the repository root. */
@@ -10,4 +10,9 @@ export interface Mutant {
   readonly invariant: string;
   /** One of those that every `npm test` must catch. */
   readonly quick: boolean;
+  /**
+   * Test files (sources, from the root) that must fail if no simulation does. Needed for what no simulation can see:
+   * a system call left out, an answer nobody waits for.
+   */
+  readonly tests?: readonly string[];
 }

@@ -15,6 +15,8 @@ export interface SeedRange {
   readonly overrides?: Partial<SimOptions>;
   /** End at the first failure (mutants): only that one is interesting. */
   readonly stopAtFailure?: boolean;
+  /** Ends the run early: its workers are terminated. */
+  readonly signal?: AbortSignal;
 }
 
 /** What a worker is told. */
@@ -41,7 +43,10 @@ export async function runSeeds(range: SeedRange, onResult: (result: RunResult) =
     };
     return runWorker(job, workers, onResult);
   });
+  const stop = (): void => terminate(workers);
+  range.signal?.addEventListener("abort", stop);
   await Promise.all(runs);
+  range.signal?.removeEventListener("abort", stop);
 }
 
 function runWorker(job: WorkerJob, workers: Worker[], onResult: (result: RunResult) => void): Promise<void> {
@@ -50,9 +55,14 @@ function runWorker(job: WorkerJob, workers: Worker[], onResult: (result: RunResu
     workers.push(worker);
     worker.on("message", (result: RunResult) => {
       onResult(result);
-      if (!result.ok && job.stopAtFailure) for (const other of workers) other.terminate().catch(reject);
+      if (!result.ok && job.stopAtFailure) terminate(workers);
     });
     worker.on("error", reject);
     worker.on("exit", () => resolve());
   });
+}
+
+/** Each run ends with the "exit" of its worker. */
+function terminate(workers: readonly Worker[]): void {
+  for (const worker of workers) worker.terminate().catch(() => {});
 }
