@@ -53,7 +53,8 @@ export function markdownText(hunts: readonly Hunt[]): string {
     .map(({ mutant, caught }) => {
       const what = mutant.invariant.replace(/ \([^()]*\)$/, "");
       const by = caught === undefined ? "MISSED" : shortBy(caught);
-      return `| \`${mutant.id}\` | ${what} | ${by} | ${caught === undefined || caught.seeds === 0 ? "" : caught.seeds} |`;
+      const seeds = caught === undefined || caught.seeds === 0 ? "" : `${caught.seeds} `;
+      return `| \`${mutant.id}\` | ${what} | ${by} | ${seeds}|`;
     })
     .join("\n");
 }
