@@ -2,7 +2,6 @@
  * The composition root of a NodeHost: the one place that picks the real disk, log, network and environment, and wires
  * them to the engine. Anything that fails closes what was opened.
  */
-import * as path from "node:path";
 import type { Env, Logger } from "../../shared/env/env.js";
 import { createRealEnv } from "../../shared/env/real-env.js";
 import { OpError } from "../../shared/errors.js";
@@ -16,12 +15,11 @@ import { openWalLogDb } from "../logdb/wal-open.js";
 import { createSnapshotStore, type SnapshotStore } from "../rsm/index.js";
 import { type AddressBook, createTcpTransport, type Hello, type Transport } from "../transport/index.js";
 import { DurableAddressBook } from "./address-book.js";
+import { dataPaths } from "./data-paths.js";
 import { type DirectoryLock, type HostIdentity, lockDirectory, openIdentity, readIdentity } from "./host-dir.js";
 import { LeaderHub } from "./leader-hub.js";
 import { DEFAULT_RTT_MS, type LogDbFactory, type NodeHostOptions, type TransportFactory } from "./options.js";
 import { PeerRegister } from "./peer-register.js";
-
-const LOG_DIRECTORY = "logdb";
 
 /** Replace the log or the network, for tests and for other implementations. */
 export interface PortFactories {
@@ -60,7 +58,7 @@ export async function openParts(options: NodeHostOptions): Promise<Parts> {
     undo.push(() => logDb.close());
     const snapshots = createSnapshotStore({
       files,
-      directory: path.join(options.dataDir, "snapshots"),
+      directory: dataPaths(options).snapshots,
       crc32: env.crc32,
     });
     await snapshots.removeOrphans(recordedSnapshots(logDb));
@@ -90,7 +88,7 @@ export async function openParts(options: NodeHostOptions): Promise<Parts> {
  * taken away, and with it every vote this host gave (P49).
  */
 async function checkLogDirectory(files: Files, dataDir: string): Promise<void> {
-  const directory = path.join(dataDir, LOG_DIRECTORY);
+  const directory = dataPaths({ dataDir }).logDb;
   if ((await readIdentity(files, dataDir)) === undefined) {
     await files.makeDirectory(directory);
     return;
@@ -157,8 +155,7 @@ function openLogDb(options: NodeHostOptions, context: LogContext): Promise<LogDb
   const { dataSetId } = identity;
   const onFatal = fatal.fromLog;
   if (options.factories?.logDb !== undefined) return options.factories.logDb({ env, dataSetId, onFatal });
-  const dataDir = path.join(options.dataDir, LOG_DIRECTORY);
-  const walDir = options.walDir ?? path.join(options.dataDir, "wal");
+  const { logDb: dataDir, wal: walDir } = dataPaths(options);
   return openWalLogDb({
     files,
     walDir,

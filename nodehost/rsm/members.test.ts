@@ -189,6 +189,11 @@ function modelStep(model: Model, c: ConfigChange): readonly Row[] | undefined {
     if (row.role === "voter" && !others.some((r) => r.role === "voter")) return undefined;
     return [...others, { ...row, role: "removed", target: "" }];
   }
+  if (c.kind === "shrink") {
+    if (row?.role !== "voter" && row?.role !== "nonVoting") return undefined;
+    const gone = others.map((r) => ({ ...r, role: "removed" as const, target: "" }));
+    return [...gone, { ...row, role: "voter", target: c.target === "" ? row.target : c.target }];
+  }
   const taken = others.some((r) => r.role !== "removed" && r.target.toLowerCase() === c.target.toLowerCase());
   if (row === undefined) {
     const role = { addVoter: "voter", addNonVoting: "nonVoting", addWitness: "witness" } as const;
@@ -215,7 +220,7 @@ function text(m: Membership): string {
 test("every sequence of changes up to 4 steps agrees with the model", () => {
   const changes: ConfigChange[] = [];
   for (const id of [1, 2, 3]) {
-    changes.push(change("remove", id));
+    changes.push(change("remove", id), change("shrink", id, ""), change("shrink", id, "e"));
     for (const kind of ["addVoter", "addNonVoting", "addWitness"] as const) {
       for (const target of ["a", "B", "c"]) changes.push(change(kind, id, target));
     }
@@ -233,7 +238,9 @@ test("every sequence of changes up to 4 steps agrees with the model", () => {
       const outcome = applyConfigChange(m, c, index);
       const rows = modelStep(model, c);
       assert.equal(outcome.refusal === undefined, rows !== undefined, `${text(m)} ${JSON.stringify(c)}`);
-      const next = rows === undefined ? model : { rows, cci: index };
+      const forced = c.kind === "shrink" && rows !== undefined;
+      const next = rows === undefined ? model : { rows, cci: forced ? model.cci : index };
+      assert.equal(outcome.membership.lineage, m.lineage + (forced ? 1 : 0));
       assert.equal(text(outcome.membership), modelText(next), `${text(m)} ${JSON.stringify(c)}`);
       compared += 1;
       if (rows === undefined) refused += 1;

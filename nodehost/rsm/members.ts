@@ -2,7 +2,8 @@
  * What a config change entry does to the membership. Pure: every replica computes the same from the same log, so a
  * refusal is an outcome like any other and is decided here, at apply, not at propose.
  *
- * Invariants: an accepted change sets configChangeIndex to its index, a refused one changes nothing; an id is in at
+ * Invariants: an accepted change sets configChangeIndex to its index (a shrink keeps it and raises the lineage), a
+ * refused one changes nothing; an id is in at
  * most one group and never in `removed` as well; there is always a voter once there was one; no two members share a
  * target (the initial members are checked by whoever starts the shard). Called by Rsm; a proposer may call it
  * beforehand to refuse early.
@@ -11,7 +12,7 @@
 import { assertNever } from "../../shared/assert.js";
 import { encodeMembership } from "../../shared/codec/membership.js";
 import type { Index, ReplicaId, Target } from "../../shared/types/ids.js";
-import { type ConfigChange, type Membership, roleOf } from "../../shared/types/membership.js";
+import { type ConfigChange, type Membership, roleOf, targetOf } from "../../shared/types/membership.js";
 import { hash64 } from "./hash.js";
 
 export interface ConfigChangeOutcome {
@@ -40,7 +41,7 @@ export function normalizedTarget(target: Target): Target {
 
 /** The initial members are given, not asked for: no rule but that they are additions and new to the shard. */
 function bootstrapRefusal(m: Membership, change: ConfigChange): string | undefined {
-  if (change.kind === "remove") return "a bootstrap entry cannot remove a member";
+  if (change.kind === "remove" || change.kind === "shrink") return "a bootstrap entry cannot remove members";
   return m.removed.has(change.replicaId) ? `replica ${change.replicaId} was removed` : undefined;
 }
 
@@ -51,6 +52,7 @@ function refusalOf(m: Membership, change: ConfigChange): string | undefined {
   }
   if (replicaId < 1) return `replica id ${replicaId} is not valid, expected at least 1`;
   if (change.kind === "remove") return removeRefusal(m, replicaId);
+  if (change.kind === "shrink") return shrinkRefusal(m, replicaId);
   return addRefusal(m, change);
 }
 
@@ -60,6 +62,13 @@ function removeRefusal(m: Membership, replicaId: ReplicaId): string | undefined 
   // Witnesses and non-votings cannot lead: without a voter the shard would be dead for ever (P26).
   if (m.voters.has(replicaId) && m.voters.size === 1) return `replica ${replicaId} is the only voter`;
   return undefined;
+}
+
+function shrinkRefusal(m: Membership, replicaId: ReplicaId): string | undefined {
+  const role = roleOf(m, replicaId);
+  if (role === "voter" || role === "nonVoting") return undefined;
+  // A witness has no data.
+  return `replica ${replicaId} is ${role === undefined ? "not a member" : `a ${role}`}`;
 }
 
 function addRefusal(m: Membership, change: ConfigChange): string | undefined {
@@ -100,8 +109,27 @@ function changed(m: Membership, change: ConfigChange, index: Index): Membership 
     case "remove":
       removed.add(replicaId);
       break;
+    case "shrink":
+      return shrunk(m, replicaId, change.target);
     default:
       assertNever(change.kind);
   }
   return { lineage: m.lineage, configChangeIndex: index, voters, nonVotings, witnesses, removed };
+}
+
+/** What is left when everybody else is given up for lost. */
+function shrunk(m: Membership, replicaId: ReplicaId, target: Target): Membership {
+  const removed = new Set(m.removed);
+  for (const group of [m.voters, m.nonVotings, m.witnesses]) {
+    for (const id of group.keys()) if (id !== replicaId) removed.add(id);
+  }
+  const place = target === "" ? (targetOf(m, replicaId) ?? "") : target;
+  return {
+    lineage: m.lineage + 1,
+    configChangeIndex: m.configChangeIndex,
+    voters: new Map([[replicaId, place]]),
+    nonVotings: new Map(),
+    witnesses: new Map(),
+    removed,
+  };
 }

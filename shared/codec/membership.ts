@@ -6,7 +6,7 @@ import { ByteReader, ByteWriter, MalformedError } from "./bytes.js";
 
 /** Members and removed ids of one shard are refused above this when decoding. */
 const MEMBERS_MAX = 100_000;
-const KINDS: readonly ConfigChangeKind[] = ["addVoter", "addNonVoting", "addWitness", "remove"];
+const KINDS: readonly ConfigChangeKind[] = ["addVoter", "addNonVoting", "addWitness", "remove", "shrink"];
 
 export function encodeConfigChange(change: ConfigChange): Uint8Array {
   return new ByteWriter(64)

@@ -18,13 +18,16 @@ export interface Membership {
   readonly removed: ReadonlySet<ReplicaId>;
 }
 
-/** `addVoter` on a non-voting member promotes it (its target stays). */
-export type ConfigChangeKind = "addVoter" | "addNonVoting" | "addWitness" | "remove";
+/**
+ * `addVoter` on a non-voting member promotes it (its target stays). `shrink` leaves `replicaId` as the only member and
+ * raises the lineage; no call proposes it: it is written by hand after a loss of quorum (nodehost/tools/shrink.ts).
+ */
+export type ConfigChangeKind = "addVoter" | "addNonVoting" | "addWitness" | "remove" | "shrink";
 
 export interface ConfigChange {
   readonly kind: ConfigChangeKind;
   readonly replicaId: ReplicaId;
-  /** Empty for `remove`. */
+  /** Empty for `remove`; for `shrink` empty = as it was. */
   readonly target: Target;
   /** Must equal the current CCI or the change is rejected at apply; 0 = do not check. */
   readonly expectedConfigChangeIndex: Index;

@@ -32,13 +32,17 @@ export class Hosts {
   async openHost(i: number): Promise<NodeHost> {
     const host = await NodeHost.open({
       raftAddress: this.addresses[i] ?? "127.0.0.1:0",
-      dataDir: path.join(this.#dir, `host-${i}`),
+      dataDir: this.dataDir(i),
       rttMs: 10,
       ...this.#extra,
     });
     this.hosts[i] = host;
     this.addresses[i] = host.raftAddress;
     return host;
+  }
+
+  dataDir(i: number): string {
+    return path.join(this.#dir, `host-${i}`);
   }
 
   host(i: number): NodeHost {
@@ -78,6 +82,14 @@ export class Hosts {
       const { found, bytes } = decodeKvAnswer(answer);
       return { value: found ? Buffer.from(bytes).toString("utf8") : undefined };
     }).then((found) => found.value);
+  }
+
+  /** What host `i` has, whoever leads; undefined if it has nothing under the key. */
+  async staleGet(i: number, key: string): Promise<string | undefined> {
+    const answer = await this.host(i).staleRead(SHARD, encodeKvQuery({ op: "get", key: kvBytes(key) }));
+    if (!(answer instanceof Uint8Array)) throw new TypeError("kv answers bytes");
+    const { found, bytes } = decodeKvAnswer(answer);
+    return found ? Buffer.from(bytes).toString("utf8") : undefined;
   }
 
   /** Index of the host whose replica leads. */

@@ -59,6 +59,7 @@ export const LAYERS: readonly Layer[] = [
     may: ["shared/", "nodehost/"],
     packages: [...NODE, ...GRPC, ...PROTOBUF, "fs-native-extensions"],
   },
+  { folder: "nodehost/tools/", may: ["shared/", "nodehost/"], packages: NODE },
   { folder: "nodehost/apps/", may: [...PURE, ...RSM_TYPES, "nodehost/apps/"], packages: ["node:url", "node:path"] },
   { folder: "nodehost/apps/kv-disk/", may: [...PURE, ...RSM_TYPES, "nodehost/apps/"], packages: [...NODE, "lmdb"] },
   {

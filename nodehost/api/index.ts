@@ -1,0 +1,3 @@
+/** The door of nodehost/api for the tools that work on the directories of stopped hosts. */
+export { type DataPaths, type DataPlace, dataPaths } from "./data-paths.js";
+export { type DirectoryLock, lockDirectory, readIdentity } from "./host-dir.js";
