@@ -37,3 +37,18 @@ export type {
   StateMachine,
   StateMachineFactory,
 } from "./rsm/state-machine.js";
+// For the data directories of stopped hosts: after a loss of quorum, and to look into what is there.
+export {
+  type CheckDiskOptions,
+  type CheckDiskReport,
+  checkDisk,
+  type DataOptions,
+  type DiskMeasurement,
+  type DiskVerdict,
+  type InspectedReplica,
+  type Inspection,
+  inspectData,
+  type ShrinkOptions,
+  type ShrinkReport,
+  shrinkToSurvivors,
+} from "./tools/index.js";

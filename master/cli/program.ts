@@ -7,6 +7,7 @@ import { parseDuration } from "../../shared/config/index.js";
 import { OpError } from "../../shared/errors.js";
 import { AdminClient } from "./admin-client.js";
 import { runConfigPrint } from "./config-print.js";
+import type { CheckDiskFlags, DataFlags, ShrinkFlags } from "./data.js";
 import { EXIT, failureOf } from "./failure.js";
 import type { InitFlags } from "./init.js";
 import { type KvCall, type KvFlags, runKv } from "./kv.js";
@@ -76,6 +77,7 @@ function buildProgram(done: Done): Command {
   addOperateVerbs(program, run);
   addShardVerbs(program, run);
   addKvVerbs(program, run);
+  addDataVerbs(program, run);
   return program;
 }
 
@@ -243,6 +245,44 @@ function addShardVerbs(program: Command, run: Run): void {
     .command("show <shard>")
     .description("one shard: what it has, what it lacks, what is being done, and why not more")
     .action((id: string) => run(({ output, admin }) => showShard(output, admin, id))());
+}
+
+function addDataVerbs(program: Command, run: Run): void {
+  const data = program.command("data").description("data directories of stopped hosts");
+  const place = (command: Command): Command =>
+    command
+      .requiredOption("--data <dir>", "data directory of the host")
+      .option("--wal-dir <dir>", "its log, if that is elsewhere");
+  place(data.command("inspect").description("what a directory holds, also a damaged one; changes nothing")).action(
+    (flags: DataFlags) =>
+      run(async ({ output }) => {
+        const { runInspect } = await import("./data.js");
+        return await runInspect(output, flags);
+      })(),
+  );
+  place(data.command("shrink"))
+    .description("after a loss of quorum: make this host's replica the only member of its shard")
+    .requiredOption("--shard <id>", "the shard")
+    .option("--replica <id>", "which one, if several replicas of the shard are here")
+    .option("--target <host>", "where it is reached from now on, if elsewhere")
+    .option("--dry-run", "only say what would be done (also without --yes)")
+    .option("--yes", "do it")
+    .action((flags: ShrinkFlags) =>
+      run(async ({ output }) => {
+        const { runShrink } = await import("./data.js");
+        return await runShrink(output, flags);
+      })(),
+    );
+  data
+    .command("checkdisk <dir>")
+    .description("how fast and how honest the disk is, in words")
+    .option("--for <duration>", "how long to measure", "4s")
+    .action((dir: string, flags: CheckDiskFlags) =>
+      run(async ({ output }) => {
+        const { runCheckDisk } = await import("./data.js");
+        return await runCheckDisk(output, dir, flags);
+      })(),
+    );
 }
 
 function addKvVerbs(program: Command, run: Run): void {

@@ -12,7 +12,8 @@ import type { CheckpointChange, CheckpointStore, CheckpointStoreFactory } from "
 
 const CRC_BYTES = 4;
 
-export function lmdbCheckpointFactory(crc32: Crc32): CheckpointStoreFactory {
+/** `readOnly`: opens only what exists and refuses commits. */
+export function lmdbCheckpointFactory(crc32: Crc32, how: { readonly readOnly?: boolean } = {}): CheckpointStoreFactory {
   return async (directory) => {
     const options = {
       path: directory,
@@ -21,6 +22,7 @@ export function lmdbCheckpointFactory(crc32: Crc32): CheckpointStoreFactory {
       overlappingSync: false,
       safeRestore: true,
       maxDbs: 0,
+      readOnly: how.readOnly === true,
     };
     try {
       return new LmdbCheckpoint(open<Uint8Array, string>(options), crc32);

@@ -83,14 +83,6 @@ export class SegmentSet {
     return `${this.#options.walDir}/${fileName}`;
   }
 
-  describe(record: SegmentRecord, handle: FileHandle | undefined): Segment {
-    const { crc32, dataSetId } = this.#options;
-    const { id, generation, length } = record;
-    const seed = segmentSeed(crc32, dataSetId, id, generation);
-    const damaged = handle === undefined;
-    return { id, generation, length, seed, fileName: segmentFileName(id), handle, liveRanges: 0, damaged };
-  }
-
   /** Opens what the list names (recovery). Files that it does not name are removed. */
   async openListed(list: SegmentList): Promise<void> {
     const { files, walDir } = this.#options;
@@ -98,7 +90,7 @@ export class SegmentSet {
     for (const record of list.used) {
       const fileName = segmentFileName(record.id);
       const handle = present.has(fileName) ? await files.open(this.path(fileName), { durable: true }) : undefined;
-      this.#used.push(this.describe(record, handle));
+      this.#used.push(describeSegment(this.#options, record, handle));
     }
     for (const record of list.spares) if (present.has(segmentFileName(record.id))) this.#spares.push(record);
     const named = new Set([...list.used, ...list.spares].map((record) => segmentFileName(record.id)));
@@ -154,7 +146,7 @@ export class SegmentSet {
     const { files, watch } = this.#options;
     const path = this.path(segmentFileName(record.id));
     const handle = await watch.during("opening a segment", files.open(path, { durable: true }));
-    const segment = this.describe(record, handle);
+    const segment = describeSegment(this.#options, record, handle);
     this.#used.push(segment);
     if (spare !== undefined) this.#spares.splice(fit, 1);
     await this.#commitList([]);
@@ -219,6 +211,18 @@ export class SegmentSet {
   async #commit(what: string, rows: readonly CheckpointChange[]): Promise<void> {
     await this.#options.watch.during(what, this.#options.store.commit(rows));
   }
+}
+
+/** A segment in which nothing is known to live yet. */
+export function describeSegment(
+  owner: { readonly crc32: Crc32; readonly dataSetId: DataSetId },
+  record: SegmentRecord,
+  handle: FileHandle | undefined,
+): Segment {
+  const { id, generation, length } = record;
+  const seed = segmentSeed(owner.crc32, owner.dataSetId, id, generation);
+  const damaged = handle === undefined;
+  return { id, generation, length, seed, fileName: segmentFileName(id), handle, liveRanges: 0, damaged };
 }
 
 export function encodeSegmentList(list: SegmentList): Uint8Array {
