@@ -92,7 +92,7 @@ function shrinkText(report: ShrinkReport): string[] {
     `shard ${shardId}: replica ${replicaId} on host ${hostId} ${done ? "is" : "would be"} the only member`,
     `  members before: ${membersText(before)} (lineage ${before.lineage}, membership ${before.configChangeIndex})`,
     `  removed for ever: ${gone.join(", ")}; if they come back they fence themselves as soon as they meet a member`,
-    `  its log ends at index ${lastIndex}, term ${lastTerm}; ${uncommittedEntries} entries behind index ${commit}, of which`,
+    `  its log ends at index ${lastIndex}, term ${lastTerm}; ${uncommittedEntries} entries behind ${commit}, of which`,
     "  it is not known whether they were committed, count from now on",
     "  lost is what was acknowledged without this replica: compare last term and index of all survivors first",
     done ? "start its host; masters then add the missing replicas" : "nothing was changed: run it again with --yes",

@@ -37,6 +37,8 @@ export function withChange(m: Membership, change: ConfigChange, index: Index): M
   const witnesses = new Map(m.witnesses);
   const removed = new Set(m.removed);
   const id = change.replicaId;
+  // A shrink is not proposed by anybody here.
+  if (change.kind === "shrink") return m;
   if (removed.has(id) || (change.kind === "remove" && voters.size === 1 && voters.has(id))) return m;
   for (const group of [voters, nonVotings, witnesses]) group.delete(id);
   if (change.kind === "remove") removed.add(id);

@@ -121,7 +121,7 @@ export function judge(measurements: readonly DiskMeasurement[]): Pick<CheckDiskR
   const p99Ms = Math.max(...measurements.map((m) => m.p99Ms));
   const fastestMs = Math.min(...measurements.map((m) => m.p50Ms));
   if (fastestMs < IMPLAUSIBLE_MS) {
-    const advice = `a durable write takes ${fastestMs} ms: nothing is written through (memory, or a cache that loses power)`;
+    const advice = `a durable write takes ${fastestMs} ms: nothing is written through (a cache that loses power?)`;
     return { verdict: "implausible", advice };
   }
   if (p99Ms <= 5) return { verdict: "good", advice: "group commit hides it; the default timing fits" };
