@@ -15,7 +15,7 @@ import { Raft } from "./raft.js";
 import { bootstrapBlock, Disk, HEARTBEAT, membershipOf, randomOf, SHARD, T, withChange } from "./test-disk.js";
 import type { Dropped, Output, RaftConfig, RaftUpdate, ReadState, SnapshotRequest, TransferResult } from "./types.js";
 
-export { HEARTBEAT, membershipOf, randomOf, SHARD, T };
+export { type Disk, HEARTBEAT, membershipOf, randomOf, SHARD, T };
 
 export class TestNode {
   readonly id: ReplicaId;

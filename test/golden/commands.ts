@@ -21,11 +21,12 @@
  *   status [1] · log 1       shows state, or the terms of the log
  */
 import { describeStatus, type RaftConfig } from "../../nodehost/raft/index.js";
+import type { InitialDisk } from "../../nodehost/raft/test-logs.js";
 import type { ReplicaId, Term } from "../../shared/types/ids.js";
 import type { ConfigChangeKind } from "../../shared/types/membership.js";
 import { MessageType } from "../../shared/types/message.js";
 import { wordsOf } from "./format.js";
-import { GoldenWorld, type InitialDisk, type MessageFilter } from "./world.js";
+import { GoldenWorld, type MessageFilter } from "./world.js";
 
 type Run = (world: GoldenWorld, args: readonly string[]) => void;
 

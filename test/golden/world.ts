@@ -4,18 +4,12 @@
  * The network beneath (nodehost/raft/test-net.ts) checks its invariants all the while. Called by commands.ts.
  */
 import { describeMessage } from "../../nodehost/raft/index.js";
-import { type Disk, SHARD } from "../../nodehost/raft/test-disk.js";
-import { membershipOf, Net, type TestNode } from "../../nodehost/raft/test-net.js";
+import { fillDisk, type InitialDisk } from "../../nodehost/raft/test-logs.js";
+import { type Disk, membershipOf, Net, type TestNode } from "../../nodehost/raft/test-net.js";
 import type { RaftConfig } from "../../nodehost/raft/types.js";
-import { EntryType, sealBlock, singleBody } from "../../shared/codec/block.js";
-import type { ReplicaId, Term } from "../../shared/types/ids.js";
-import type { HardState, Message } from "../../shared/types/message.js";
+import type { ReplicaId } from "../../shared/types/ids.js";
+import type { Message } from "../../shared/types/message.js";
 import { type Before, before, changes, type Happened, messageText, updateText } from "./view.js";
-
-/** What a disk holds at the start: terms of the entries 1, 2, …, and the hard state. */
-export interface InitialDisk extends HardState {
-  readonly terms: readonly Term[];
-}
 
 export interface WorldOptions {
   readonly voters: readonly ReplicaId[];
@@ -195,11 +189,5 @@ function matches(m: Message, { from, to, type }: MessageFilter): boolean {
 
 function fill(disk: Disk, initial: InitialDisk | undefined): void {
   if (initial === undefined) throw new Error("with `given`, every replica needs one");
-  const { terms, term, vote, commit } = initial;
-  disk.hardState = { term, vote, commit };
-  disk.blocks = terms.map((entryTerm, i) => {
-    const key = { replicaId: 1, incarnation: 1, sequence: 1000 + i };
-    const body = singleBody(EntryType.Application, key, new TextEncoder().encode(`e${i + 1}t${entryTerm}`));
-    return sealBlock(body, { shardId: SHARD, firstIndex: i + 1, term: entryTerm });
-  });
+  fillDisk(disk, initial);
 }
