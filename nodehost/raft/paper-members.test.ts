@@ -23,7 +23,7 @@ function subsets(ids: readonly number[], size: number): number[][] {
   return all.filter((set) => set.length >= size);
 }
 
-test("4.1: one server is added or removed at a time, so that any two majorities of the old and the new share one", () => {
+test("4.1: one server is added or removed at a time: majorities of the old and the new always share one", () => {
   for (let n = 1; n <= 5; n++) {
     const old = Array.from({ length: n }, (_, i) => i + 1);
     const next = [...old, n + 1];

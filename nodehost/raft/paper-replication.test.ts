@@ -29,7 +29,7 @@ function following(terms: readonly number[], commit = 0): Net {
   return net;
 }
 
-test("5.3: a command is appended to the leader's log, with its term and the next index, and sent to all at once", () => {
+test("5.3: a command becomes the leader's next entry, of its term, and is sent to all at once", () => {
   const net = led();
   const { term, last } = net.node(1).raft;
   const sent = net.sent.length;
