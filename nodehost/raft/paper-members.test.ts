@@ -90,7 +90,7 @@ test("the correction of 2015: no change before the leader has committed an entry
   assert.equal(votersOf(net, 2), "2,3");
 });
 
-test("the case of 2015: two changes by two leaders of a four-member shard are never both committed by disjoint sets", () => {
+test("the case of 2015: changes of two leaders of four members are never both committed by disjoint sets", () => {
   const net = led([1, 2, 3, 4]);
   // 1 appends the removal of 2, which reaches nobody; then 2 leads and tries to remove 1.
   net.passes = () => false;

@@ -134,7 +134,7 @@ test("5.3: entries are taken only after an entry with the index and term that pr
   }
 });
 
-test("5.3: where an entry differs from the leader's, it and all that follow are removed, and the leader's taken", () => {
+test("5.3: an entry that differs from the leader's goes with all that follow, and the leader's are taken", () => {
   const net = following([1, 2, 2, 3, 3, 3], 2);
   net.deliver(replicateOf([2, 1, 9], [2, 2], [2, 4, 4]));
   net.run();
