@@ -15,8 +15,9 @@ export { discoverDeployment } from "./api/nats-master-client.js";
 export { NodeHost } from "./api/nodehost.js";
 export { type CallOptions, checkAddress, type NodeHostOptions } from "./api/options.js";
 export { noOpSession, Session } from "./api/session.js";
-export type { PeerStats, ShardStats } from "./api/stats.js";
+export type { PeerStats, PromotionStats, ShardStats } from "./api/stats.js";
 export type {
+  AutoPromote,
   DrainResult,
   EngineListeners,
   LeaderUpdate,

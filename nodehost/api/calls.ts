@@ -9,8 +9,12 @@ import { errorText, isOpError, OpError } from "../../shared/errors.js";
 import { isSafeUint, type ReplicaId, type ShardId, type Target, type Term } from "../../shared/types/ids.js";
 import type { ConfigChange, ConfigChangeKind } from "../../shared/types/membership.js";
 import {
+  type AutoPromote,
+  checkLag,
+  completePolicy,
   type Engine,
   errorOf,
+  managedError,
   notLeaderError,
   type Replica,
   type RequestKind,
@@ -153,7 +157,28 @@ export class Calls {
     const { request, replica } = this.#open("transfer", shardId, options);
     if (replica === undefined) return request;
     this.#engine.watch(request);
-    refuse(request, replica.transfer(request, target));
+    refuse(
+      request,
+      replica.askLeader((requests) => requests.transfer(request, target)),
+    );
+    return request;
+  }
+
+  /** Throws what would keep `promote` from beginning. */
+  checkPromotion(shardId: ShardId, policy: AutoPromote): void {
+    const { config, raft } = this.running(shardId);
+    const refusal = config.managed ? managedError(shardId) : checkLag(completePolicy("autoPromote", policy), config);
+    if (refusal !== undefined) throw refusal;
+    if (raft.role !== "leader") throw notLeaderError(raft);
+  }
+
+  promote(shardId: ShardId, replicaId: ReplicaId, policy: AutoPromote, options?: CallOptions): RequestState {
+    const full = completePolicy("policy", policy);
+    const { request, replica } = this.#open("promotion", shardId, { timeoutMs: full.timeoutMs, ...options });
+    if (replica === undefined) return request;
+    const refusal = replica.config.managed ? managedError(shardId) : checkLag(full, replica.config);
+    this.#engine.watch(request);
+    refuse(request, refusal ?? replica.askLeader((requests) => requests.promote(request, replicaId, full)));
     return request;
   }
 

@@ -29,23 +29,25 @@ import { Calls, completed } from "./calls.js";
 import { openParts, type Parts } from "./compose.js";
 import type { HostIdentity } from "./host-dir.js";
 import { clusterInfoList, logInfoList, type NodeHostState, replicaInfo, silentPeers } from "./info.js";
+import { MembershipCalls } from "./membership-calls.js";
 import { type CallOptions, checkOptions, type NodeHostOptions, timeoutOf } from "./options.js";
 import { type Services, startServices } from "./services.js";
 import { noOpSession, Session } from "./session.js";
 import { recordedStart, startReplica } from "./starts.js";
 import { type ShardStats, shardStats } from "./stats.js";
 
-export class NodeHost implements AsyncDisposable {
+export class NodeHost extends MembershipCalls implements AsyncDisposable {
   readonly #parts: Parts;
   readonly #options: NodeHostOptions;
-  readonly #calls: Calls;
+  protected readonly calls: Calls;
   #services: Services | undefined;
   #closing: Promise<void> | undefined;
 
   private constructor(parts: Parts, options: NodeHostOptions) {
+    super();
     this.#parts = parts;
     this.#options = options;
-    this.#calls = new Calls(parts.engine, parts.env);
+    this.calls = new Calls(parts.engine, parts.env);
   }
 
   /**
@@ -179,7 +181,7 @@ export class NodeHost implements AsyncDisposable {
 
   /** Opens a new session, or closes one that is prepared for it. DL_ERR_INVALID_SESSION for others. */
   proposeSession(session: Session, options?: CallOptions): RequestState {
-    return this.#calls.proposeSession(session, options);
+    return this.calls.proposeSession(session, options);
   }
 
   /**
@@ -188,12 +190,12 @@ export class NodeHost implements AsyncDisposable {
    * Throws DL_ERR_INVALID_SESSION; rejected with DL_ERR_SESSION_NOT_FOUND, _SESSION_STALE.
    */
   propose(session: Session, command: Uint8Array, options?: CallOptions): RequestState {
-    return this.#calls.propose(session, command, options);
+    return this.calls.propose(session, command, options);
   }
 
   /** Proposes commands in order with one completion, without a session. On `unknown` any prefix of them may apply. */
   proposeBatch(session: Session, commands: readonly Uint8Array[], options?: CallOptions): RequestState {
-    return this.#calls.proposeBatch(session, commands, options);
+    return this.calls.proposeBatch(session, commands, options);
   }
 
   /** Resolves to the machine's result when the command is applied; throws OpError. */
@@ -207,7 +209,7 @@ export class NodeHost implements AsyncDisposable {
 
   /** Asks for a linearizable read point; when completed, `readLocalNode` sees everything acknowledged before. */
   readIndex(shardId: ShardId, options?: CallOptions): RequestState {
-    return this.#calls.read(shardId, options);
+    return this.calls.read(shardId, options);
   }
 
   /** Reads the local machine after a completed `readIndex`. */
@@ -215,93 +217,26 @@ export class NodeHost implements AsyncDisposable {
     if (state.kind !== "readIndex" || state.outcome?.code !== "completed") {
       throw new OpError("DL_ERR_INVALID_OPERATION", "readLocalNode needs a completed readIndex");
     }
-    return this.#calls.running(state.shardId).rsm.lookup(query);
+    return this.calls.running(state.shardId).rsm.lookup(query);
   }
 
   /** Linearizable read through any member of the shard on this host. */
   async syncRead(shardId: ShardId, query: unknown, options?: CallOptions): Promise<unknown> {
     const outcome = await this.readIndex(shardId, options).completed;
     if (outcome.code !== "completed") throw errorOf(outcome);
-    return this.#calls.running(shardId).rsm.lookup(query);
+    return this.calls.running(shardId).rsm.lookup(query);
   }
 
   /** Reads what this replica has now, however old. */
   staleRead(shardId: ShardId, query: unknown): unknown {
-    return this.#calls.running(shardId).rsm.lookup(query);
-  }
-
-  // Membership. `configChangeIndex` 0 = do not check; otherwise the change is rejected unless it is the current one.
-
-  requestAddReplica(
-    shardId: ShardId,
-    replicaId: ReplicaId,
-    target: Target,
-    configChangeIndex: number,
-    options?: CallOptions,
-  ): RequestState {
-    return this.#calls.change("addVoter", { shardId, replicaId, target, configChangeIndex }, options);
-  }
-  requestAddNonVoting(
-    shardId: ShardId,
-    replicaId: ReplicaId,
-    target: Target,
-    configChangeIndex: number,
-    options?: CallOptions,
-  ): RequestState {
-    return this.#calls.change("addNonVoting", { shardId, replicaId, target, configChangeIndex }, options);
-  }
-  requestDeleteReplica(
-    shardId: ShardId,
-    replicaId: ReplicaId,
-    configChangeIndex: number,
-    options?: CallOptions,
-  ): RequestState {
-    return this.#calls.change("remove", { shardId, replicaId, target: "", configChangeIndex }, options);
-  }
-  /** Not built yet: DL_ERR_NOT_IMPLEMENTED. */
-  requestAddWitness(): never {
-    throw new OpError("DL_ERR_NOT_IMPLEMENTED", "witnesses");
-  }
-  /**
-   * Hands leadership of the shard, held here, over to another voter. Completes when another replica leads: `leader` of
-   * the result names it and its term. Proposals are dropped (retryable) meanwhile, for an election timeout at most.
-   * Rejected: DL_ERR_NOT_LEADER, _INVALID_TARGET (not another voter), _SYSTEM_BUSY (one is under way). Aborted after an
-   * election timeout: DL_ERR_TIMEOUT, outcome `rejected` if the target did not catch up, `unknown` if it was told.
-   */
-  requestLeaderTransfer(shardId: ShardId, targetReplicaId: ReplicaId, options?: CallOptions): RequestState {
-    return this.#calls.transfer(shardId, targetReplicaId, options);
-  }
-
-  async syncRequestAddReplica(...args: Parameters<NodeHost["requestAddReplica"]>): Promise<void> {
-    await completed(this.requestAddReplica(...args));
-  }
-  async syncRequestAddNonVoting(...args: Parameters<NodeHost["requestAddNonVoting"]>): Promise<void> {
-    await completed(this.requestAddNonVoting(...args));
-  }
-  async syncRequestDeleteReplica(...args: Parameters<NodeHost["requestDeleteReplica"]>): Promise<void> {
-    await completed(this.requestDeleteReplica(...args));
-  }
-
-  /** Resolves to who leads now: the target, or another voter that won the election. */
-  async syncRequestLeaderTransfer(
-    ...args: Parameters<NodeHost["requestLeaderTransfer"]>
-  ): Promise<{ readonly leaderId: ReplicaId; readonly term: number }> {
-    const outcome = await this.requestLeaderTransfer(...args).completed;
-    if (outcome.leader === undefined) throw errorOf(outcome);
-    return outcome.leader;
-  }
-
-  /** Linearizable. */
-  async syncGetShardMembership(shardId: ShardId, options?: CallOptions): Promise<Membership> {
-    await completed(this.readIndex(shardId, options));
-    return this.#calls.running(shardId).rsm.membership;
+    return this.calls.running(shardId).rsm.lookup(query);
   }
 
   // Snapshots.
 
   /** Saves a snapshot of what is applied; completes with its index. One at a time per replica. */
   requestSnapshot(shardId: ShardId, snapshot: SnapshotOptions = {}, options?: CallOptions): RequestState {
-    return this.#calls.snapshot(shardId, snapshot, options);
+    return this.calls.snapshot(shardId, snapshot, options);
   }
   async syncRequestSnapshot(shardId: ShardId, snapshot?: SnapshotOptions, options?: CallOptions): Promise<number> {
     return (await completed(this.requestSnapshot(shardId, snapshot, options))).index;
@@ -309,9 +244,15 @@ export class NodeHost implements AsyncDisposable {
 
   // What is known here.
 
+  /** Linearizable. */
+  async syncGetShardMembership(shardId: ShardId, options?: CallOptions): Promise<Membership> {
+    await completed(this.readIndex(shardId, options));
+    return this.calls.running(shardId).rsm.membership;
+  }
+
   /** Local knowledge; undefined when no leader is known. */
   getLeaderId(shardId: ShardId): { readonly leaderId: ReplicaId; readonly term: number } | undefined {
-    const { raft } = this.#calls.running(shardId);
+    const { raft } = this.calls.running(shardId);
     return raft.leaderId === 0 ? undefined : { leaderId: raft.leaderId, term: raft.term };
   }
 
@@ -320,7 +261,7 @@ export class NodeHost implements AsyncDisposable {
    * resolves (to that term). DL_ERR_NOT_LEADER.
    */
   verifyLeader(shardId: ShardId, options?: CallOptions): Promise<number> {
-    return this.#calls.verifyLeader(shardId, options);
+    return this.calls.verifyLeader(shardId, options);
   }
 
   /**
@@ -329,12 +270,12 @@ export class NodeHost implements AsyncDisposable {
    * which a linearizable read does not.
    */
   async barrier(shardId: ShardId, options?: CallOptions): Promise<number> {
-    return (await completed(this.#calls.barrier(shardId, options))).index;
+    return (await completed(this.calls.barrier(shardId, options))).index;
   }
 
   /** What the replica here knows of the shard and of itself, at this moment. */
   stats(shardId: ShardId): ShardStats {
-    return shardStats(this.#calls.found(shardId), this.#parts.env.now());
+    return shardStats(this.calls.found(shardId), this.#parts.env.now());
   }
 
   /** Leadership of one shard or of all shards of this host: current state first, then changes. */
@@ -343,7 +284,7 @@ export class NodeHost implements AsyncDisposable {
   }
 
   getShardInfo(shardId: ShardId): ClusterInfo {
-    return replicaInfo(this.#calls.found(shardId), this.#parts.env.now());
+    return replicaInfo(this.calls.found(shardId), this.#parts.env.now());
   }
 
   /** Identity, replicas, and (unless skipped) every replica with data here. */

@@ -190,7 +190,7 @@ export class RequestExecutor {
       const known = [...apps.keys()].join(", ");
       throw new OpError("DL_ERR_APP_UNKNOWN", `app ${action.app}, this host has ${known}`);
     }
-    const config: ReplicaConfig = { shardId, replicaId, ...settings };
+    const config: ReplicaConfig = { shardId, replicaId, ...settings, managed: true };
     await host.startApp(initial, initial.size === 0, app, config);
   }
 

@@ -34,6 +34,21 @@ export interface ShardStats {
   readonly fault: string;
   /** On the leader only. */
   readonly peers: readonly PeerStats[];
+  /** Non-voting members that are to become voters by policy. On the leader only. */
+  readonly promotions: readonly PromotionStats[];
+}
+
+export interface PromotionStats {
+  readonly replicaId: ReplicaId;
+  /** gaveUp: its time was over, or the shard refused the change. */
+  readonly state: "catchingUp" | "appended" | "gaveUp";
+  /** Rounds in a row in which it kept up, and how many are asked for. */
+  readonly goodRounds: number;
+  readonly rounds: number;
+  readonly lagEntries: number;
+  readonly maxLagEntries: number;
+  /** Until it is given up. */
+  readonly remainingMs: number;
 }
 
 export interface PeerStats {
@@ -79,6 +94,12 @@ export function shardStats(replica: Replica, nowMs: TimeMs): ShardStats {
       state: peer.state,
       active: peer.active,
       silentMs: Math.max(0, Math.round(nowMs - peer.lastContactMs)),
+    })),
+    promotions: status.promotions.map(({ policy, deadlineMs, ...promotion }) => ({
+      ...promotion,
+      rounds: policy.rounds,
+      maxLagEntries: policy.maxLagEntries,
+      remainingMs: Math.max(0, Math.round(deadlineMs - nowMs)),
     })),
   };
 }

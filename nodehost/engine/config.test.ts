@@ -16,6 +16,9 @@ test("defaults are filled in, what is given stays", () => {
     snapshotEntries: 10_000,
     compactionOverhead: 1_000,
     isNonVoting: false,
+    promotionMaxLagEntries: 1_000,
+    autoPromote: undefined,
+    managed: false,
   });
   const given = { ...IDS, electionTicks: 5, heartbeatTicks: 2, preVote: false, snapshotEntries: 0 };
   assert.deepEqual({ ...completeConfig(given), ...given }, completeConfig(given));
@@ -33,6 +36,11 @@ const BAD: readonly (Partial<ReplicaConfig> & { readonly field: string })[] = [
   { field: "electionTicks", electionTicks: 6, heartbeatTicks: 3 },
   { field: "snapshotEntries", snapshotEntries: -1 },
   { field: "compactionOverhead", compactionOverhead: 0.5 },
+  { field: "promotionMaxLagEntries", promotionMaxLagEntries: -1 },
+  { field: "autoPromote.rounds", autoPromote: { rounds: 0 } },
+  { field: "autoPromote.timeoutMs", autoPromote: { timeoutMs: 0 } },
+  { field: "autoPromote.maxLagEntries", autoPromote: { maxLagEntries: 1.5 } },
+  { field: "promotionMaxLagEntries", autoPromote: { maxLagEntries: 100 }, promotionMaxLagEntries: 99 },
 ];
 
 test("a wrong value is refused with its field and the value (P59)", () => {
@@ -46,4 +54,13 @@ test("a wrong value is refused with its field and the value (P59)", () => {
       },
     );
   }
+});
+
+test("a promotion policy has defaults, and is refused where a master manages the shard", () => {
+  const full = completeConfig({ ...IDS, autoPromote: { rounds: 5 } });
+  assert.deepEqual(full.autoPromote, { maxLagEntries: 100, rounds: 5, timeoutMs: 600_000 });
+  assert.throws(() => completeConfig({ ...IDS, autoPromote: {}, managed: true }), {
+    code: "DL_ERR_INVALID_OPERATION",
+    message: /managed by a master/,
+  });
 });

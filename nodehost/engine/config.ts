@@ -1,6 +1,7 @@
 /** Configuration of one replica, with defaults and the rules that a value must keep. */
 import { OpError } from "../../shared/errors.js";
 import { isSafeUint } from "../../shared/types/ids.js";
+import type { PromotionPolicy } from "../raft/types.js";
 
 export interface ReplicaConfig {
   readonly shardId: number;
@@ -19,9 +20,27 @@ export interface ReplicaConfig {
   readonly compactionOverhead?: number;
   /** Start as a non-voting member (informative: membership decides). Default false. */
   readonly isNonVoting?: boolean;
+  /** A leader refuses to make a voter of a non-voting member that is silent or lags by more entries. Default 1,000. */
+  readonly promotionMaxLagEntries?: number;
+  /** Promotes every non-voting member when this replica leads. Default: none are. Not for managed shards. */
+  readonly autoPromote?: AutoPromote;
+  /** A master decides on the members of the shard (set by the host for what masters start). Default false. */
+  readonly managed?: boolean;
 }
 
-export type FullReplicaConfig = Required<ReplicaConfig>;
+/** When a non-voting member that has caught up becomes a voter by itself. */
+export interface AutoPromote {
+  /** Entries it may be behind the leader at the end of a round. Default 100. */
+  readonly maxLagEntries?: number;
+  /** Rounds in a row that it must keep up, each within an election timeout. Default 3. */
+  readonly rounds?: number;
+  /** Then it is given up until another leader is elected. Default 600,000. */
+  readonly timeoutMs?: number;
+}
+
+export type FullReplicaConfig = Required<Omit<ReplicaConfig, "autoPromote">> & {
+  readonly autoPromote: PromotionPolicy | undefined;
+};
 
 /** Fills defaults and checks every field. DL_ERR_INVALID_CONFIG names the field, its value and what would be valid. */
 export function completeConfig(config: ReplicaConfig): FullReplicaConfig {
@@ -35,6 +54,9 @@ export function completeConfig(config: ReplicaConfig): FullReplicaConfig {
     snapshotEntries: config.snapshotEntries ?? 10_000,
     compactionOverhead: config.compactionOverhead ?? 1_000,
     isNonVoting: config.isNonVoting ?? false,
+    promotionMaxLagEntries: config.promotionMaxLagEntries ?? 1_000,
+    autoPromote: config.autoPromote === undefined ? undefined : completePolicy("autoPromote", config.autoPromote),
+    managed: config.managed ?? false,
   };
   checkField("shardId", full.shardId, 0, "a shard id, an integer from 0 to 2^53 - 1");
   checkField("replicaId", full.replicaId, 1, "a replica id, an integer from 1 to 2^53 - 1");
@@ -42,11 +64,37 @@ export function completeConfig(config: ReplicaConfig): FullReplicaConfig {
   checkField("electionTicks", full.electionTicks, 1, "at least 1 tick");
   checkField("snapshotEntries", full.snapshotEntries, 0, "0 (off) or a number of entries");
   checkField("compactionOverhead", full.compactionOverhead, 0, "a number of entries");
+  checkField("promotionMaxLagEntries", full.promotionMaxLagEntries, 0, "a number of entries");
+  if (full.autoPromote !== undefined) {
+    const refusal = full.managed ? managedError(full.shardId) : checkLag(full.autoPromote, full);
+    if (refusal !== undefined) throw refusal;
+  }
   if (full.electionTicks <= 2 * full.heartbeatTicks) {
     const why = "more than 2 x heartbeatTicks, or one late heartbeat starts an election";
     throw new OpError("DL_ERR_INVALID_CONFIG", `electionTicks is ${full.electionTicks}, expected ${why}`);
   }
   return full;
+}
+
+/** Fills defaults and checks. DL_ERR_INVALID_CONFIG names the field. */
+export function completePolicy(name: string, policy: AutoPromote): PromotionPolicy {
+  const { maxLagEntries = 100, rounds = 3, timeoutMs = 600_000 } = policy;
+  checkField(`${name}.maxLagEntries`, maxLagEntries, 0, "a number of entries");
+  checkField(`${name}.rounds`, rounds, 1, "at least 1 round");
+  checkField(`${name}.timeoutMs`, timeoutMs, 1, "at least 1 millisecond");
+  return { maxLagEntries, rounds, timeoutMs };
+}
+
+/** A policy must not promote whom the leader would refuse to promote by hand. */
+export function checkLag(policy: PromotionPolicy, config: FullReplicaConfig): OpError | undefined {
+  const { promotionMaxLagEntries: max } = config;
+  if (policy.maxLagEntries <= max) return undefined;
+  const what = `maxLagEntries is ${policy.maxLagEntries}, expected at most promotionMaxLagEntries, ${max}`;
+  return new OpError("DL_ERR_INVALID_CONFIG", what);
+}
+
+export function managedError(shardId: number): OpError {
+  return new OpError("DL_ERR_INVALID_OPERATION", `shard ${shardId} is managed by a master, which promotes its members`);
 }
 
 function checkField(name: string, value: unknown, min: number, expected: string): void {

@@ -61,7 +61,7 @@ async function moveOne(replica: Replica, { endMs, given, ports }: Move): Promise
     const host = status.membership.voters.get(target) ?? "";
     given.set(host, (given.get(host) ?? 0) + 1);
     const request = new RequestState("transfer", replica.shardId, endMs);
-    const refusal = replica.transfer(request, target);
+    const refusal = replica.askLeader((requests) => requests.transfer(request, target));
     if (refusal !== undefined) request.fail("rejected", refusal);
     ports.watch(request);
     const { code } = await request.completed;

@@ -1,5 +1,13 @@
 /** Public door of the engine. */
-export { completeConfig, type FullReplicaConfig, type ReplicaConfig } from "./config.js";
+export {
+  type AutoPromote,
+  checkLag,
+  completeConfig,
+  completePolicy,
+  type FullReplicaConfig,
+  managedError,
+  type ReplicaConfig,
+} from "./config.js";
 export type { DrainResult } from "./drain.js";
 export { type BrokenReplica, Engine } from "./engine.js";
 export type { EngineListeners, EngineOptions, LeaderUpdate } from "./ports.js";

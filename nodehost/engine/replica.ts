@@ -16,13 +16,13 @@ import type { Result } from "../rsm/state-machine.js";
 import { MachineFailure, type ReplicaStateMachine, type RsmSink } from "../rsm/types.js";
 import type { FullReplicaConfig } from "./config.js";
 import { type Timed, UNARMED } from "./deadlines.js";
+import { LeaderRequests } from "./leader-requests.js";
 import { ProposalBook, ReadBook } from "./pending.js";
 import type { ReplicaPorts } from "./ports.js";
 import { admissionError, ProposalQueue } from "./proposal-queue.js";
 import { dropError, type RequestState } from "./requests.js";
 import { Routes } from "./routes.js";
 import { Snapshotter } from "./snapshotter.js";
-import { TransferBook } from "./transfer-book.js";
 
 const LINGER_ELECTION_TIMEOUTS = 10;
 
@@ -44,7 +44,7 @@ export class Replica implements RsmSink, Timed {
   readonly rsm: ReplicaStateMachine;
   readonly proposals = new ProposalBook();
   readonly reads: ReadBook;
-  readonly transfers = new TransferBook();
+  readonly #leading: LeaderRequests;
   readonly snapshotter: Snapshotter;
   /** In the set of the next turn. */
   scheduled = false;
@@ -74,6 +74,7 @@ export class Replica implements RsmSink, Timed {
     this.#ports = ports;
     this.#queue = new ProposalQueue(ports.builder);
     this.reads = new ReadBook(this.#electionTimeoutMs);
+    this.#leading = new LeaderRequests(this.shardId, ports.logger);
     this.#reportedApplied = parts.rsm.applied;
     this.snapshotter = new Snapshotter(this, ports, parts.snapshot);
   }
@@ -129,11 +130,11 @@ export class Replica implements RsmSink, Timed {
     return undefined;
   }
 
-  /** Hands leadership over to `target`; its deadline is the caller's to watch. */
-  transfer(request: RequestState, target: ReplicaId): OpError | undefined {
+  /** Adds a request that only a leader serves; its deadline is the caller's to watch. */
+  askLeader(add: (requests: LeaderRequests) => OpError | undefined): OpError | undefined {
     if (!this.working) return this.whyNotWorking();
     this.#ports.ready(this);
-    return this.transfers.add(request, target);
+    return add(this.#leading);
   }
 
   /** When `tick` next has something to do. */
@@ -165,7 +166,7 @@ export class Replica implements RsmSink, Timed {
       );
       const sequence = this.reads.takeBatch(nowMs);
       if (sequence > 0) this.raft.readIndex(this.#key(sequence));
-      this.transfers.begin(this.raft, nowMs);
+      this.#leading.begin(this.raft, nowMs);
     } catch (error) {
       this.fence(errorText(error));
     }
@@ -288,7 +289,7 @@ export class Replica implements RsmSink, Timed {
     this.#queue.clear();
     this.proposals.failAll("terminated", error);
     this.reads.failAll("terminated", error);
-    this.transfers.failAll("terminated", error);
+    this.#leading.failAll("terminated", error);
   }
 
   #failed(error: unknown): void {
@@ -316,7 +317,7 @@ export class Replica implements RsmSink, Timed {
     for (const read of out.readStates) this.reads.confirm(read.key.sequence, read.index);
     if (out.readStates.length > 0) this.reads.release(this.rsm.applied);
     for (const dropped of out.dropped) this.#drop(dropped);
-    if (out.transfer !== undefined) this.transfers.ended(out.transfer);
+    this.#leading.ended(out);
     for (const request of out.snapshotRequests) this.snapshotter.send(request);
     if (out.leader !== undefined && this.working) {
       const { leaderId, term } = out.leader;

@@ -32,6 +32,7 @@ export type RequestKind =
   | "readIndex"
   | "snapshot"
   | "transfer"
+  | "promotion"
   | "barrier";
 
 /** Handle of one request. `completed` and `committed` never reject. */

@@ -107,6 +107,8 @@ export async function makeReplica(spec: StartSpec, found: RecoveredReplica, port
       inflightMessagesMax: LIMITS.inflightMessagesMax,
       replicateBytesMax: LIMITS.replicateBytesMax,
       cacheBytesMax: LIMITS.logCacheBytesMax,
+      promotionLagEntriesMax: config.promotionMaxLagEntries,
+      autoPromote: config.autoPromote,
     },
     start: {
       hardState: found.hardState,

@@ -23,6 +23,7 @@ function status(peers: readonly PeerStatus[]): RaftStatus {
     ...{ commit: 5_000, applied: 5_000, first: 1, last: 5_000, durable: 5_000 },
     membership: { ...emptyMembership(), voters, nonVotings },
     peers,
+    promotions: [],
   };
 }
 

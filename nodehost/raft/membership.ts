@@ -13,6 +13,7 @@ import {
 } from "../../shared/types/message.js";
 import { NOTICES_MAX } from "./constants.js";
 import { decide } from "./election.js";
+import { recheckPromotions } from "./promotion.js";
 import { confirmRounds } from "./readindex.js";
 import { maybeCommit } from "./replication.js";
 import { addPeers, armElection, becomeFollower } from "./roles.js";
@@ -43,6 +44,7 @@ export function refreshMembership(s: RaftState): void {
     for (const id of s.forwardedSeen.keys()) if (roleOf(membership, id) === undefined) s.forwardedSeen.delete(id);
     addPeers(s);
     recheckTarget(s);
+    recheckPromotions(s);
     maybeCommit(s);
     confirmRounds(s);
   } else {

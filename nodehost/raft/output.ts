@@ -14,7 +14,7 @@ import type { Output } from "./types.js";
 export function hasOutput(s: RaftState): boolean {
   const { out } = s;
   if (out.messages.length > 0 || s.replicateDue || updateDue(s) || claimDue(s) || committedDue(s)) return true;
-  if (out.transfer !== undefined || askDue(s)) return true;
+  if (out.transfer !== undefined || out.promotions.length > 0 || askDue(s)) return true;
   if (out.readStates.length > 0 || out.dropped.length > 0 || out.snapshotRequests.length > 0) return true;
   return out.restore !== undefined || s.removed !== s.reportedRemoved || leaderChanged(s) || readRoundDue(s);
 }
@@ -44,6 +44,7 @@ export function takeOutput(s: RaftState): Output {
     leader,
     restore: out.restore,
     transfer: out.transfer,
+    promotions: out.promotions,
     removed: s.removed,
   };
   s.reportedLeaderId = s.leaderId;
@@ -53,6 +54,7 @@ export function takeOutput(s: RaftState): Output {
   if (out.readStates.length > 0) out.readStates = [];
   if (out.dropped.length > 0) out.dropped = [];
   if (out.snapshotRequests.length > 0) out.snapshotRequests = [];
+  if (out.promotions.length > 0) out.promotions = [];
   out.restore = undefined;
   out.transfer = undefined;
   return output;

@@ -13,11 +13,13 @@ import {
   type ProposeRefusedMessage,
   type RefusalReason,
 } from "../../shared/types/message.js";
+import { appendSealed, sealNext } from "./append.js";
 import { BUSY_BYTES_MAX } from "./constants.js";
-import { appendOwn } from "./replication.js";
+import { isPremature } from "./promotion.js";
 import { dropProposal, send } from "./send.js";
 import type { RaftState, SeenSequences } from "./state.js";
 import { isTransferring } from "./transfer.js";
+import { configsOf } from "./validate.js";
 import { isLeaving } from "./witness.js";
 
 export function propose(s: RaftState, body: BlockBody): void {
@@ -36,7 +38,7 @@ export function propose(s: RaftState, body: BlockBody): void {
 
 /**
  * Membership changes go one at a time: none while another is not applied, none before this leader has committed in
- * its own term (P11, P12). Each is a block of its own.
+ * its own term (P11, P12). Each is a block of its own. A member that lags is not made a voter (P21).
  */
 function appendOrRefuse(s: RaftState, body: BlockBody): RefusalReason | undefined {
   if (isTransferring(s)) return "transferring";
@@ -46,7 +48,14 @@ function appendOrRefuse(s: RaftState, body: BlockBody): RefusalReason | undefine
     const free = s.log.pendingConfigs.length === 0 && s.log.commit >= s.termStart && body.count === 1;
     if (!free) return "configChangePending";
   }
-  return appendOwn(s, body) ? undefined : "configChangePending";
+  const block = sealNext(s, body);
+  if (block.hasConfigChange) {
+    const change = configsOf(block)?.[0];
+    if (change === undefined) return "configChangePending";
+    if (isPremature(s, change)) return "notCaughtUp";
+  }
+  appendSealed(s, block);
+  return undefined;
 }
 
 export function handlePropose(s: RaftState, m: ProposeMessage): void {

@@ -12,6 +12,7 @@ import { startElection } from "./election.js";
 import { type Inspection, inspect } from "./invariants.js";
 import { configChangeApplied, refreshMembership, restored } from "./membership.js";
 import { hasOutput, takeOutput } from "./output.js";
+import { beginPromotion, promotionStatus } from "./promotion.js";
 import { propose } from "./proposals.js";
 import { localRead } from "./readindex.js";
 import { armElection, canCampaign } from "./roles.js";
@@ -19,7 +20,17 @@ import { snapshotCreated, snapshotSent } from "./snapshots.js";
 import { RaftState } from "./state.js";
 import { deadlineMs, stepDown, tick } from "./timers.js";
 import { beginTransfer } from "./transfer.js";
-import type { Output, PeerStatus, RaftCore, RaftDeps, RaftRole, RaftStatus, TransferRefusal } from "./types.js";
+import type {
+  Output,
+  PeerStatus,
+  PromotionPolicy,
+  PromotionRefusal,
+  RaftCore,
+  RaftDeps,
+  RaftRole,
+  RaftStatus,
+  TransferRefusal,
+} from "./types.js";
 
 export class Raft implements RaftCore {
   readonly #s: RaftState;
@@ -129,6 +140,11 @@ export class Raft implements RaftCore {
     if (this.#s.role !== "leader") armElection(this.#s);
   }
 
+  promote(replicaId: ReplicaId, policy: PromotionPolicy, nowMs: TimeMs): PromotionRefusal | undefined {
+    this.#advance(nowMs);
+    return beginPromotion(this.#s, replicaId, policy);
+  }
+
   stepDown(nowMs: TimeMs): void {
     this.#advance(nowMs);
     stepDown(this.#s);
@@ -148,8 +164,9 @@ export class Raft implements RaftCore {
     for (const { id, match, next, state, lastContactMs } of s.peers.values()) {
       peers.push({ replicaId: id, match, next, state, active: lastContactMs >= activeSinceMs, lastContactMs });
     }
+    const promotions = promotionStatus(s);
     const head = { shardId, replicaId, role, term, vote, leaderId };
-    return { ...head, commit, applied, first, last, durable, membership, transferTarget, peers };
+    return { ...head, commit, applied, first, last, durable, membership, transferTarget, peers, promotions };
   }
 
   /** What the invariant checks and tests look at; not for the engine. */

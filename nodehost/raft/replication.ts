@@ -4,27 +4,17 @@
  * (P01, P09, R5); what witnesses add is in witness.ts, and they are sent metadata only (R20). Peers are fed once per
  * output, so that everything proposed in a turn leaves in one message.
  */
-import { type BlockBody, type EntryBlock, sealBlock } from "../../shared/codec/block.js";
+import type { EntryBlock } from "../../shared/codec/block.js";
 import type { Index, Term } from "../../shared/types/ids.js";
 import { type HeartbeatRespMessage, MessageType, type ReplicateRespMessage } from "../../shared/types/message.js";
 import { SNAPSHOT_PATIENCE_TIMEOUTS } from "./constants.js";
 import type { Progress } from "./progress.js";
+import { countRound } from "./promotion.js";
 import { quorumValue } from "./quorum.js";
 import { confirmRounds, sendHeartbeat } from "./readindex.js";
 import { send } from "./send.js";
 import type { RaftState } from "./state.js";
-import { configCount } from "./validate.js";
 import { commitBound, lastFor } from "./witness.js";
-
-/** Seals and appends; it leaves with the next output. False, and nothing done, if it holds a bad config change. */
-export function appendOwn(s: RaftState, body: BlockBody): boolean {
-  const at = { shardId: s.shardId, firstIndex: s.log.last + 1, term: s.term };
-  const block = sealBlock(body, at, s.crc32);
-  if (block.hasConfigChange && configCount(block) !== 1) return false;
-  s.log.append(block);
-  s.replicateDue = true;
-  return true;
-}
 
 /** Matches changed (a peer's, the own durable index, or the quorum): commit what a quorum of voters holds durably. */
 export function maybeCommit(s: RaftState): void {
@@ -177,6 +167,7 @@ export function handleHeartbeatResp(s: RaftState, m: HeartbeatRespMessage): void
     peer.confirmedRound = m.round;
     confirmRounds(s);
   }
+  countRound(s, peer);
 }
 
 function snapshotOverdue(s: RaftState, peer: Progress): boolean {
@@ -190,6 +181,7 @@ export function handleReplicateResp(s: RaftState, m: ReplicateRespMessage): void
   if (m.rejected) onRejected(s, peer, m);
   else if (m.index > s.log.last) s.counters.contradictory += 1;
   else onAccepted(s, peer, m.index);
+  countRound(s, peer);
 }
 
 function onAccepted(s: RaftState, peer: Progress, index: Index): void {

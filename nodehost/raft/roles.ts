@@ -4,10 +4,11 @@
  */
 import { EntryType, singleBody } from "../../shared/codec/block.js";
 import type { ReplicaId, Term } from "../../shared/types/ids.js";
+import { appendOwn } from "./append.js";
 import { COUNTER_MAX } from "./constants.js";
 import { Progress } from "./progress.js";
+import { abandonPromotions, recheckPromotions } from "./promotion.js";
 import { abandonForwardedReads, abandonLeaderReads } from "./readindex.js";
-import { appendOwn } from "./replication.js";
 import { abandonWaiting } from "./send.js";
 import type { RaftState } from "./state.js";
 import { leaderKnown } from "./transfer.js";
@@ -70,6 +71,7 @@ export function becomeLeader(s: RaftState): void {
   s.heartbeatDueMs = s.nowMs + s.config.heartbeatIntervalMs;
   s.termStart = s.log.last + 1;
   appendOwn(s, singleBody(EntryType.Noop, { replicaId: 0, incarnation: 0, sequence: 0 }, new Uint8Array(0)));
+  recheckPromotions(s);
 }
 
 /** Progress for every member that has none. */
@@ -86,6 +88,7 @@ export function addPeers(s: RaftState): void {
 
 function leaveLeadership(s: RaftState): void {
   abandonLeaderReads(s);
+  abandonPromotions(s);
   s.peers = new Map();
   s.ledBefore = { term: s.term, seen: s.forwardedSeen };
   s.forwardedSeen = new Map();

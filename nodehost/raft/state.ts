@@ -9,10 +9,12 @@ import type { Membership } from "../../shared/types/membership.js";
 import type { Message, SnapshotMeta } from "../../shared/types/message.js";
 import { RaftLog } from "../log/index.js";
 import type { Progress } from "./progress.js";
+import type { Promotion } from "./promotion.js";
 import { ReadQueue } from "./read-queue.js";
 import type {
   Dropped,
   LogReader,
+  PromotionEnd,
   RaftConfig,
   RaftDeps,
   RaftRole,
@@ -47,6 +49,7 @@ export interface OutputBuffer {
   snapshotRequests: SnapshotRequest[];
   restore: SnapshotMeta | undefined;
   transfer: TransferResult | undefined;
+  promotions: PromotionEnd[];
 }
 
 /** Highest sequence seen, per member, with its incarnation. */
@@ -123,6 +126,8 @@ export class RaftState {
   readonly metadataBlocks = new MetadataBlocks();
 
   transfer: Transfer | undefined;
+  /** Leader only. */
+  readonly promotions = new Map<ReplicaId, Promotion>();
   /** The term led last, and what was seen of forwarded proposals in it. */
   ledBefore: { readonly term: Term; readonly seen: SeenSequences } | undefined;
 
@@ -144,6 +149,7 @@ export class RaftState {
     snapshotRequests: [],
     restore: undefined,
     transfer: undefined,
+    promotions: [],
   };
   /** For quorum arithmetic, reused. */
   readonly scratch: number[] = [];

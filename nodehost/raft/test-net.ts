@@ -13,7 +13,16 @@ import { type Message, MessageType, type SnapshotMeta, witnessSnapshot } from ".
 import { checkInvariants, type Inspection } from "./invariants.js";
 import { Raft } from "./raft.js";
 import { bootstrapBlock, Disk, HEARTBEAT, membershipOf, randomOf, SHARD, T, withChange } from "./test-disk.js";
-import type { Dropped, Output, RaftConfig, RaftUpdate, ReadState, SnapshotRequest, TransferResult } from "./types.js";
+import type {
+  Dropped,
+  Output,
+  PromotionEnd,
+  RaftConfig,
+  RaftUpdate,
+  ReadState,
+  SnapshotRequest,
+  TransferResult,
+} from "./types.js";
 
 export { type Disk, HEARTBEAT, membershipOf, randomOf, SHARD, T };
 
@@ -39,6 +48,7 @@ export class TestNode {
   removed: Output["removed"];
   leaders: string[] = [];
   transfers: TransferResult[] = [];
+  promotions: PromotionEnd[] = [];
   inspection: Inspection | undefined;
 
   constructor(id: ReplicaId, disk: Disk, raft: Raft) {
@@ -110,6 +120,8 @@ export class Net {
       inflightMessagesMax: 8,
       replicateBytesMax: 1 << 16,
       cacheBytesMax: 1 << 20,
+      promotionLagEntriesMax: 1000,
+      autoPromote: undefined,
       ...this.#config,
     };
     const applied = disk.snapshot?.index ?? 0;
@@ -172,6 +184,7 @@ export class Net {
     if (out.removed !== undefined) node.removed = out.removed;
     if (out.leader !== undefined) node.leaders.push(`${out.leader.leaderId}@${out.leader.term}`);
     if (out.transfer !== undefined) node.transfers.push(out.transfer);
+    node.promotions.push(...out.promotions);
     if (out.restore !== undefined) node.restores.push(out.restore);
     if (!node.slowDisk) this.flush(node.id);
     if (!node.slowApply) this.apply(node.id);

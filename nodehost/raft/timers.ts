@@ -1,6 +1,7 @@
 /** What is due by time: heartbeats, check-quorum, a transfer's end; elections of everybody else. Called by Raft. */
 import type { TimeMs } from "../../shared/types/ids.js";
 import { startElection } from "./election.js";
+import { expirePromotions } from "./promotion.js";
 import { hasQuorumContact, sendHeartbeats } from "./replication.js";
 import { armElection, becomeFollower, canCampaign } from "./roles.js";
 import type { RaftState } from "./state.js";
@@ -27,6 +28,7 @@ function leaderTick(s: RaftState): void {
     return;
   }
   s.heartbeatDueMs = s.nowMs + s.config.heartbeatIntervalMs;
+  expirePromotions(s);
   sendHeartbeats(s);
   askAgain(s);
 }

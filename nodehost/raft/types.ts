@@ -18,6 +18,16 @@ import type { HardState, Message, RefusalReason, SnapshotMeta } from "../../shar
 
 export type RaftRole = "follower" | "preCandidate" | "candidate" | "leader";
 
+/** When a non-voting member becomes a voter by itself. */
+export interface PromotionPolicy {
+  /** Lag at the end of a round, in entries, that still counts as caught up. */
+  readonly maxLagEntries: number;
+  /** Good rounds in a row that are asked for. */
+  readonly rounds: number;
+  /** Given up after this time. */
+  readonly timeoutMs: number;
+}
+
 export interface RaftConfig {
   readonly shardId: ShardId;
   readonly replicaId: ReplicaId;
@@ -36,6 +46,10 @@ export interface RaftConfig {
   readonly replicateBytesMax: number;
   /** Durable, applied entries kept in memory for slow followers, in bytes. */
   readonly cacheBytesMax: number;
+  /** A leader refuses to make a voter of a non-voting member that lags by more entries. */
+  readonly promotionLagEntriesMax: number;
+  /** Of every non-voting member, by whoever leads. */
+  readonly autoPromote: PromotionPolicy | undefined;
 }
 
 /** Older entries than the core keeps in memory. */
@@ -131,6 +145,31 @@ export interface TransferResult {
   readonly term: Term;
 }
 
+/** Why a promotion did not begin: nothing happened. */
+export type PromotionRefusal = "notLeader" | "notNonVoting" | "busy";
+
+/** The end of a promotion by policy that began here. */
+export interface PromotionEnd {
+  readonly replicaId: ReplicaId;
+  /**
+   * Undefined: it is a voter now. memberChanged: it was removed. refused: the state machine refused the change.
+   * leaderChanged: this replica no longer leads; if the change was appended it may still take effect.
+   */
+  readonly reason: "timeout" | "leaderChanged" | "memberChanged" | "refused" | undefined;
+  /** Of the change, 0 if it was not appended. */
+  readonly index: Index;
+}
+
+export interface PromotionStatus {
+  readonly replicaId: ReplicaId;
+  readonly state: "catchingUp" | "appended" | "gaveUp";
+  /** In a row. */
+  readonly goodRounds: number;
+  readonly lagEntries: number;
+  readonly deadlineMs: TimeMs;
+  readonly policy: PromotionPolicy;
+}
+
 export interface Output {
   readonly update: RaftUpdate | undefined;
   readonly messages: readonly Message[];
@@ -148,6 +187,8 @@ export interface Output {
   readonly restore: SnapshotMeta | undefined;
   /** A transfer begun by `transferLeadership` ended. Each is reported once, if this replica lives to see its end. */
   readonly transfer: TransferResult | undefined;
+  /** Promotions by policy that ended, each once. */
+  readonly promotions: readonly PromotionEnd[];
   /** This replica is in the applied Removed set of a peer, or its lineage is superseded: the owner stops it. */
   readonly removed: "removed" | "superseded" | undefined;
 }
@@ -180,6 +221,8 @@ export interface RaftStatus {
   readonly transferTarget: ReplicaId;
   /** Filled on the leader only. */
   readonly peers: readonly PeerStatus[];
+  /** Members that are to become voters by policy. On the leader only. */
+  readonly promotions: readonly PromotionStatus[];
 }
 
 /** The pure core of one replica, as the engine and the simulator see it. Implemented by class Raft. */
@@ -225,6 +268,11 @@ export interface RaftCore {
   transferLeadership(target: ReplicaId, nowMs: TimeMs): TransferRefusal | undefined;
   /** An election that is due waits once more, for a whole timeout: this process stood still and heard nobody. */
   yieldElection(nowMs: TimeMs): void;
+  /**
+   * Make a voter of a non-voting member when it has caught up. Returns why not, or nothing: then `Output.promotions`
+   * tells the end.
+   */
+  promote(replicaId: ReplicaId, policy: PromotionPolicy, nowMs: TimeMs): PromotionRefusal | undefined;
   /** Give up leadership: no heartbeats, no proposals, follower without leader. */
   stepDown(nowMs: TimeMs): void;
   takeOutput(): Output;

@@ -5,6 +5,7 @@
 import { type EntryBlock, EntryType, entriesOf } from "../../shared/codec/block.js";
 import { decodeConfigChange } from "../../shared/codec/membership.js";
 import { isSafeUint } from "../../shared/types/ids.js";
+import type { ConfigChange } from "../../shared/types/membership.js";
 import {
   isWitnessSnapshot,
   type Message,
@@ -73,21 +74,19 @@ function isPlausibleSnapshot(s: RaftState, meta: SnapshotMeta, term: number): bo
 
 /** False if a config change among the entries cannot be decoded: it could never be applied. */
 export function configsReadable(blocks: readonly EntryBlock[]): boolean {
-  for (const block of blocks) if (block.hasConfigChange && configCount(block) === undefined) return false;
+  for (const block of blocks) if (block.hasConfigChange && configsOf(block) === undefined) return false;
   return true;
 }
 
-/** Number of config changes in the block, undefined if one is unreadable. */
-export function configCount(block: EntryBlock): number | undefined {
-  let count = 0;
+/** The config changes of the block, undefined if one is unreadable. */
+export function configsOf(block: EntryBlock): ConfigChange[] | undefined {
+  const changes: ConfigChange[] = [];
   try {
     for (const entry of entriesOf(block)) {
-      if (entry.type !== EntryType.ConfigChange) continue;
-      decodeConfigChange(entry.cmd);
-      count += 1;
+      if (entry.type === EntryType.ConfigChange) changes.push(decodeConfigChange(entry.cmd));
     }
   } catch {
     return undefined;
   }
-  return count;
+  return changes;
 }

@@ -1,5 +1,6 @@
 /** The planted bugs. Each `find` must match exactly once in its file (bank.test.ts). */
 import { HISTORY } from "./bank-history.js";
+import { PROMOTION } from "./bank-promotion.js";
 import { SESSION_MUTANTS } from "./bank-sessions.js";
 import { TRANSFERS } from "./bank-transfers.js";
 import type { Mutant } from "./mutant.js";
@@ -375,5 +376,6 @@ export const MUTANTS: readonly Mutant[] = [
   ...REQUESTS,
   ...TRANSFERS,
   ...HISTORY,
+  ...PROMOTION,
   ...SESSION_MUTANTS,
 ];

@@ -2,6 +2,7 @@
  * What is true in a run, beyond any node: which entries are committed, the state hash at each index, which snapshots
  * exist, what was asked and answered. Nodes can crash and forget; the ledger never does.
  */
+import type { PromotionEnd } from "../../nodehost/raft/types.js";
 import type { Index, ReplicaId, Term } from "../../shared/types/ids.js";
 import { emptyMembership, type Membership } from "../../shared/types/membership.js";
 import type { MachineState } from "./machine.js";
@@ -30,6 +31,9 @@ export class Ledger {
   installs = 0;
   transfersDone = 0;
   transfersAborted = 0;
+  /** Learners that became voters by policy, and that a leader gave up. */
+  promoted = 0;
+  promotionsGivenUp = 0;
   /** Runs that ended with the one voter that is left waiting for the vote of a removed one (liveness.ts). */
   stranded = 0;
   /** Newest membership applied anywhere. */
@@ -41,6 +45,13 @@ export class Ledger {
   snapshotCount = 0;
   /** Snapshot contents by directory name (model-disk.ts). */
   readonly snapshots = new Map<string, MachineState>();
+
+  promotionsEnded(ends: readonly PromotionEnd[]): void {
+    for (const { reason } of ends) {
+      if (reason === undefined) this.promoted += 1;
+      else this.promotionsGivenUp += 1;
+    }
+  }
 
   get applied(): Index {
     return this.hashes.length - 1;

@@ -19,6 +19,7 @@ import type { NodeDisk, NodeSnapshots } from "./disk.js";
 import { SimLog } from "./log.js";
 import type { MachineState } from "./machine.js";
 import { type CrashPoint, type Seen, SHARD_ID, type SimNode, Violation, type World } from "./model.js";
+import { policyOf } from "./options-protocol.js";
 import type { Prng } from "./prng.js";
 import { EventKind } from "./queue.js";
 import { createStorage } from "./storage.js";
@@ -151,6 +152,8 @@ export class ReplicaNode implements SimNode {
       inflightMessagesMax: o.inflightMessagesMax,
       replicateBytesMax: o.replicateBytesMax,
       cacheBytesMax: o.cacheBytesMax,
+      promotionLagEntriesMax: o.promotionLagEntriesMax,
+      autoPromote: policyOf(o),
     };
   }
 
@@ -288,6 +291,7 @@ export class ReplicaNode implements SimNode {
       trace.note(now, this.id, EventKind.Turn, `term ${term} leader ${leaderId} role ${this.core?.role ?? "?"}`);
     }
     if (out.transfer !== undefined) checks.transferred(this, out.transfer);
+    this.world.ledger.promotionsEnded(out.promotions);
     checks.afterOutput(this);
     this.applier.enqueue(out.committed);
     for (const read of out.readStates) this.applier.confirmed(read);

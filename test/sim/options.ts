@@ -2,9 +2,10 @@
  * Swarm configuration: every tunable of a run is drawn from the seed, and each fault class is switched on or off, so
  * that different seeds stress different corners. Uniform faults at one setting find far less (RELIABILITY.md).
  */
+import { drawProtocol, type ProtocolOptions } from "./options-protocol.js";
 import { Prng } from "./prng.js";
 
-export interface SimOptions {
+export interface SimOptions extends ProtocolOptions {
   readonly seed: number;
   readonly steps: number;
   // cluster
@@ -136,6 +137,7 @@ export function drawOptions(seed: number, steps: number): SimOptions {
     ...drawTransfers(r, T),
     ...drawSessions(new Prng(seed, 2), T),
     ...drawStorage(new Prng(seed, 7), T),
+    ...drawProtocol(seed, T),
   };
 }
 

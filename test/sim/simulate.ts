@@ -41,6 +41,8 @@ export interface Coverage {
   readonly installs: number;
   readonly transfers: number;
   readonly aborts: number;
+  readonly promoted: number;
+  readonly promotionsGivenUp: number;
   readonly stranded: number;
   readonly sessions: number;
   readonly sessionRepeats: number;
@@ -60,6 +62,8 @@ export function addCoverage(a: Coverage, b: Coverage): Coverage {
     installs: a.installs + b.installs,
     transfers: a.transfers + b.transfers,
     aborts: a.aborts + b.aborts,
+    promoted: a.promoted + b.promoted,
+    promotionsGivenUp: a.promotionsGivenUp + b.promotionsGivenUp,
     stranded: a.stranded + b.stranded,
     sessions: a.sessions + b.sessions,
     sessionRepeats: a.sessionRepeats + b.sessionRepeats,
@@ -114,6 +118,8 @@ export function coverageOf(world: SimulatedWorld | undefined): Coverage {
     installs: ledger?.installs ?? 0,
     transfers: ledger?.transfersDone ?? 0,
     aborts: ledger?.transfersAborted ?? 0,
+    promoted: ledger?.promoted ?? 0,
+    promotionsGivenUp: ledger?.promotionsGivenUp ?? 0,
     stranded: ledger?.stranded ?? 0,
     sessions: ledger?.sessions ?? 0,
     sessionRepeats: ledger?.sessionRepeats ?? 0,

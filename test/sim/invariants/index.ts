@@ -19,6 +19,7 @@ import { sessionsApplyOnce } from "./r15.js";
 import { readsAreFresh } from "./r16.js";
 import { membershipAgrees } from "./r17.js";
 import { transfersAreSafe } from "./r19.js";
+import { promotionsAreEarned } from "./r22.js";
 
 export function createInvariants(world: World): readonly Invariant[] {
   const all = [
@@ -40,6 +41,7 @@ export function createInvariants(world: World): readonly Invariant[] {
     readsAreFresh,
     membershipAgrees,
     transfersAreSafe,
+    promotionsAreEarned,
     oracle,
   ];
   return all.map((create) => create(world));

@@ -1,0 +1,35 @@
+/**
+ * Knobs of the protocol's options: what members are configured with, beside the basic timing. Drawn from a stream of
+ * its own, so that a new knob at the end shifts no other draw.
+ */
+import type { PromotionPolicy } from "../../nodehost/raft/types.js";
+import { Prng } from "./prng.js";
+
+export interface ProtocolOptions {
+  /** A leader refuses to promote a learner that lags by more entries. */
+  readonly promotionLagEntriesMax: number;
+  /** 0 = learners are not promoted by policy. */
+  readonly autoPromoteRounds: number;
+  readonly autoPromoteLagEntries: number;
+  readonly autoPromoteTimeoutMs: number;
+}
+
+export function drawProtocol(seed: number, T: number): ProtocolOptions {
+  return { ...drawPromotion(new Prng(seed, 5), T) };
+}
+
+function drawPromotion(r: Prng, T: number) {
+  const promotionLagEntriesMax = r.chance(0.5) ? 1_000_000_000 : r.logRange(1, 300);
+  return {
+    promotionLagEntriesMax,
+    autoPromoteRounds: r.chance(0.4) ? r.range(1, 6) : 0,
+    autoPromoteLagEntries: Math.min(promotionLagEntriesMax, r.logRange(1, 100) - 1),
+    autoPromoteTimeoutMs: r.logRange(T, 40 * T),
+  };
+}
+
+/** The promotion policy of all nodes. */
+export function policyOf(o: ProtocolOptions): PromotionPolicy | undefined {
+  const { autoPromoteRounds: rounds, autoPromoteLagEntries: maxLagEntries, autoPromoteTimeoutMs: timeoutMs } = o;
+  return rounds === 0 ? undefined : { rounds, maxLagEntries, timeoutMs };
+}
