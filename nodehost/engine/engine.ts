@@ -86,7 +86,14 @@ export class Engine {
       logger: env.logger,
       appendAgeMs: () => logDb.appendAgeMs(),
     });
-    this.#pressure = new LogPressure(logDb, env.logger, (shardId) => this.#replicas.get(shardId));
+    this.#pressure = new LogPressure({
+      logDb,
+      logger: env.logger,
+      replica: (shardId) => this.#replicas.get(shardId),
+      crowded: (crowded) => {
+        this.#wal.crowded = crowded;
+      },
+    });
     this.#context = {
       now: env.now,
       wal: this.#wal,

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import * as path from "node:path";
 import { test } from "node:test";
+import { silentLogger } from "../../shared/env/env.js";
 import { createRealFiles } from "../../shared/files/real-files.js";
 import { LIMITS } from "../../shared/limits.js";
 import { APPS, Hosts, KV, kvPut, SHARD } from "../../test/kit/hosts.js";
@@ -10,7 +11,12 @@ import { eventually } from "../../test/kit/wait.js";
 import type { LogDbFactory } from "../api/options.js";
 import { noOpSession } from "../index.js";
 import { lmdbCheckpointFactory } from "../logdb/lmdb-checkpoint.js";
+import { createMemoryLogDb, MemoryLogStore } from "../logdb/memory-logdb.js";
 import { openWalLogDb } from "../logdb/wal-open.js";
+import { LogPressure } from "./log-pressure.js";
+import { admissionError } from "./proposal-queue.js";
+import { RequestState } from "./requests.js";
+import { WalQueue } from "./wal-queue.js";
 
 const SEGMENT_BYTES = 1024 * 1024;
 
@@ -47,4 +53,33 @@ test("a quiet shard beside a busy one: segments stay bounded, and the quiet one 
   const again = await cluster.openHost(0);
   await again.restartReplica(SHARD, 1, APPS);
   assert.equal(await cluster.get(0, "quiet"), "1");
+});
+
+test("a log with far too many segments takes no proposals until there is room", () => {
+  const told: boolean[] = [];
+  const state: { segments: number } = { segments: LIMITS.logSegmentsBusy };
+  const metrics = () => ({ appends: 0, bytesWritten: 0, segments: state.segments, diskBytes: 0 });
+  const logDb = Object.assign(createMemoryLogDb({ store: new MemoryLogStore() }), { metrics, pinning: () => [] });
+  const pressure = new LogPressure({
+    logDb,
+    logger: silentLogger,
+    replica: () => undefined,
+    crowded: (c) => told.push(c),
+  });
+  const look = (segments: number, nowMs: number): void => {
+    state.segments = segments;
+    pressure.check(nowMs);
+  };
+  look(LIMITS.logSegmentsBusy, 1_000);
+  look(LIMITS.logSegmentsBusy + 1, 1_500);
+  look(LIMITS.logSegmentsBusy + 1, 2_000);
+  look(LIMITS.logSegmentsBusy, 3_000);
+  assert.deepEqual(told, [false, true, false]);
+
+  const queue = new WalQueue(logDb, () => undefined);
+  assert.equal(queue.refusal(), undefined);
+  queue.crowded = true;
+  const request = new RequestState("propose", 1, 1000, 1);
+  const room = { log: queue.refusal(), queuedBytes: 0, open: 0 };
+  assert.equal(admissionError(request, [], room)?.code, "DL_ERR_SYSTEM_BUSY");
 });

@@ -21,7 +21,8 @@ export interface QueuedProposal {
 
 /** What a replica holds already. */
 export interface Room {
-  readonly diskFull: boolean;
+  /** Why the log takes nothing. */
+  readonly log: OpError | undefined;
   /** Bytes of commands that wait for the next step. */
   readonly queuedBytes: number;
   /** Proposals not answered. */
@@ -39,7 +40,7 @@ export function admissionError(
     const what = `command of ${command.length} bytes, at most ${LIMITS.commandBytesMax}`;
     return new OpError("DL_ERR_PAYLOAD_TOO_BIG", what);
   }
-  if (room.diskFull) return new OpError("DL_ERR_DISK_FULL");
+  if (room.log !== undefined) return room.log;
   if (room.queuedBytes >= LIMITS.proposalQueueBytesMax) return new OpError("DL_ERR_SYSTEM_BUSY", "the queue is full");
   if (room.open + request.count > LIMITS.pendingRequestsMax) {
     return new OpError("DL_ERR_SYSTEM_BUSY", `${room.open} requests are open`);

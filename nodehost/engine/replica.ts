@@ -114,7 +114,7 @@ export class Replica implements RsmSink, Timed {
     session?: EntrySession,
   ): OpError | undefined {
     if (!this.working) return this.whyNotWorking();
-    const room = { diskFull: this.#ports.wal.diskFull, queuedBytes: this.#queue.bytes, open: this.proposals.size };
+    const room = { log: this.#ports.wal.refusal(), queuedBytes: this.#queue.bytes, open: this.proposals.size };
     const refusal = admissionError(request, commands, room);
     if (refusal !== undefined) return refusal;
     this.#queue.add({ request, type, firstSequence: this.proposals.add(request), commands, session });

@@ -67,6 +67,8 @@ export class WalQueue {
   #idle: (() => void)[] = [];
   #failure: { readonly error: unknown } | undefined;
   #diskFull = false;
+  /** Set by LogPressure: the log has too many segments. */
+  crowded = false;
 
   /** `onError` is called once, for an append that failed for another reason than a full disk. */
   constructor(logDb: Pick<LogDb, "append">, onError: (error: unknown) => void) {
@@ -77,6 +79,12 @@ export class WalQueue {
   /** The disk is full: appends are tried again by `retry`, new proposals should be refused. */
   get diskFull(): boolean {
     return this.#diskFull;
+  }
+
+  /** Why no proposal should be taken now: what is appended anyway (entries of leaders elsewhere) goes on. */
+  refusal(): OpError | undefined {
+    if (this.#diskFull) return new OpError("DL_ERR_DISK_FULL");
+    return this.crowded ? new OpError("DL_ERR_SYSTEM_BUSY", "the log waits for room") : undefined;
   }
 
   /** Queues; `durable` is called when it is so. Nothing is written before `start`. */

@@ -24,6 +24,8 @@ import type { ReplicaTable, Segment, WalRange, WalReplica } from "./wal-replica.
 
 /** Bytes of blocks in one record. */
 const CHUNK_BYTES_MAX = 1024 * 1024;
+/** Above the threshold: from here on moves are not paced. */
+const HURRY_SEGMENTS = 2;
 /** After a full disk. */
 const RETRY_MS = 1_000;
 
@@ -171,7 +173,9 @@ export class Relocator {
     }
   }
 
+  /** No pause when the log is far too long: somebody waits for room. */
   #pause(bytes: number): Promise<void> {
+    if (this.#ports.used.length > this.#ports.above + HURRY_SEGMENTS) return Promise.resolve();
     const ms = Math.floor((bytes * 1000) / this.#ports.bytesPerSecond);
     return ms === 0 ? Promise.resolve() : this.#wait(ms);
   }
