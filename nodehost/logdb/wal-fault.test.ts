@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { FatalStorageError } from "../../shared/errors.js";
 import { readWhole } from "../../shared/files/port.js";
 import { SimDisk } from "../../shared/files/sim-files.js";
 import { A, B, C, create, entry, Host, SEGMENT_BYTES, sixFrames } from "./test-host.js";
@@ -76,6 +77,29 @@ test("a write that hangs while opening rejects open", async () => {
   for (let i = 0; i < 20; i++) await settle();
   host.clock.advance(20_001);
   await opening;
+});
+
+test("every operation of opening that fails, and every change that hangs, rejects open with a code", async () => {
+  for (const fault of ["EIO", "stuck"] as const) {
+    for (let number = 1; ; number++) {
+      const host = new Host();
+      let met = false;
+      host.disk.fault = (operation) => {
+        met ||= operation.number === number;
+        const reads = operation.kind === "read" || operation.kind === "open";
+        return operation.number === number && (fault === "EIO" || !reads) ? fault : undefined;
+      };
+      const opening = host.open().then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+      await settle();
+      host.clock.advance(20_000);
+      const error = await opening;
+      if (!met) break;
+      assert.ok(error === undefined || error instanceof FatalStorageError, `${fault} at ${number}: ${error}`);
+    }
+  }
 });
 
 test("a full disk refuses appends before anything is written, and the log goes on when there is room", async () => {

@@ -7,7 +7,7 @@
  */
 import { MalformedError } from "../../shared/codec/bytes.js";
 import type { Env } from "../../shared/env/env.js";
-import { FatalStorageError, OpError } from "../../shared/errors.js";
+import { errorText, FatalStorageError, isOpError, OpError } from "../../shared/errors.js";
 import type { Files } from "../../shared/files/port.js";
 import { LIMITS } from "../../shared/limits.js";
 import type { DataSetId } from "../../shared/types/ids.js";
@@ -69,26 +69,17 @@ interface Opening {
   readonly merge: Merge;
 }
 
-/** Rejects with OpError (see above) or FatalStorageError; nothing stays open then. */
-export async function openWalLogDb(options: WalLogDbOptions): Promise<WalLogDb> {
-  const directory = `${options.dataDir}/checkpoint`;
-  await options.files.makeDirectory(options.walDir);
-  await options.files.makeDirectory(directory);
-  const store = await options.checkpointStore(directory);
-  try {
-    await options.files.syncDirectory(directory);
-    return await openWith(options, store);
-  } catch (error) {
-    const closed = store.close().catch(() => undefined);
-    // After a stuck operation closing may be stuck, too.
-    if (!(error instanceof FatalStorageError)) await closed;
-    if (error instanceof MalformedError) throw new OpError("DL_ERR_LOGDB_CORRUPT", error.message, { cause: error });
-    throw error;
-  }
+/** What is there already when opening fails. */
+interface Late {
+  log: WalLog | undefined;
+  store: CheckpointStore | undefined;
+  segments: SegmentSet | undefined;
+  fail: (error: Error) => void;
 }
 
-async function openWith(options: WalLogDbOptions, store: CheckpointStore): Promise<WalLogDb> {
-  const late: { log: WalLog | undefined; fail: (error: Error) => void } = { log: undefined, fail: () => undefined };
+/** Rejects with OpError (see above) or FatalStorageError; nothing stays open then. */
+export async function openWalLogDb(options: WalLogDbOptions): Promise<WalLogDb> {
+  const late: Late = { log: undefined, store: undefined, segments: undefined, fail: () => undefined };
   const overdue = new Promise<never>((_, reject) => {
     late.fail = reject;
   });
@@ -97,29 +88,45 @@ async function openWith(options: WalLogDbOptions, store: CheckpointStore): Promi
     late.log?.overdue(what);
     late.fail(new FatalStorageError(`${what} did not settle in time`, { stuck: true }));
   });
-  const segments = new SegmentSet({
-    files: options.files,
-    walDir: options.walDir,
-    dataSetId: options.dataSetId,
-    crc32: options.env.crc32,
-    store,
-    watch,
-    sizes: options.segmentSizes ?? { firstBytes: 8 * MIB, maxBytes: 64 * MIB },
-  });
-  const work = async () => {
-    const rows = await store.load();
-    const opening: Opening = { options, store, segments, watch, merge: new Merge(removedOf(rows)) };
-    await checkDirectories(opening, rows);
-    late.log = await recover(opening, rows);
-    return late.log;
-  };
   try {
-    return await Promise.race([work(), overdue]);
+    return await Promise.race([openWatched(options, watch, late), overdue]);
   } catch (error) {
     watch.stop();
-    await Promise.race([segments.closeFiles(), overdue.catch(() => undefined)]);
-    throw error;
+    const closed = closeAll(late);
+    // After a stuck operation closing may be stuck, too.
+    if (!(error instanceof FatalStorageError)) await closed;
+    throw typed(error);
   }
+}
+
+async function openWatched(options: WalLogDbOptions, watch: Watch, late: Late): Promise<WalLogDb> {
+  const { files, walDir, dataDir, dataSetId } = options;
+  const directory = `${dataDir}/checkpoint`;
+  await watch.during("making the directories", files.makeDirectory(walDir));
+  await watch.during("making the directories", files.makeDirectory(directory));
+  const store = await options.checkpointStore(directory);
+  late.store = store;
+  await watch.during("syncing the directory", files.syncDirectory(directory));
+  const { crc32 } = options.env;
+  const sizes = options.segmentSizes ?? { firstBytes: 8 * MIB, maxBytes: 64 * MIB };
+  const segments = new SegmentSet({ files, walDir, dataSetId, crc32, store, watch, sizes });
+  late.segments = segments;
+  const rows = await store.load();
+  const opening: Opening = { options, store, segments, watch, merge: new Merge(removedOf(rows)) };
+  await checkDirectories(opening, rows);
+  late.log = await recover(opening, rows);
+  return late.log;
+}
+
+async function closeAll({ segments, store }: Late): Promise<void> {
+  await segments?.closeFiles().catch(() => undefined);
+  await store?.close().catch(() => undefined);
+}
+
+function typed(error: unknown): Error {
+  if (isOpError(error) || error instanceof FatalStorageError) return error;
+  if (error instanceof MalformedError) return new OpError("DL_ERR_LOGDB_CORRUPT", error.message, { cause: error });
+  return new FatalStorageError(`the log cannot be opened: ${errorText(error)}`, { cause: error });
 }
 
 /** The directories must be of this data set, and of each other. Claims them when they are new. */

@@ -250,3 +250,16 @@ test("a big snapshot is synced as it is written, not at the end", () =>
     );
     assert.ok(worst <= 3, `${worst} block writes without a sync`);
   }));
+
+test("every call says with a code that the disk failed", () =>
+  onSim(async ({ store, files }) => {
+    const old = await create(store, 10);
+    const meta = await create(store, 20);
+    files.fault = ({ kind }) => (kind === "sync" || kind === "names" || kind === "read" ? "EIO" : undefined);
+    const failed = hasCode("DL_ERR_STORAGE_FAILED");
+    await assert.rejects(create(store, 30), failed);
+    await assert.rejects(store.prune(7, 1, meta, 1), failed);
+    await assert.rejects(store.removeOrphans(new Map()), failed);
+    await assert.rejects(textOf(store.load(old)), failed);
+    await assert.rejects(textOf(store.readFile(old)), failed);
+  }));

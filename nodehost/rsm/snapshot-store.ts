@@ -104,12 +104,21 @@ class FileSnapshotStore implements SnapshotStore {
     return this.#load(meta, onSessions);
   }
 
-  readFile(meta: SnapshotMeta): AsyncIterable<Uint8Array> {
-    return readChunks(this.#files, this.#pathOf(meta), LIMITS.snapshotChunkBytes);
+  async *readFile(meta: SnapshotMeta): AsyncGenerator<Uint8Array> {
+    const path = this.#pathOf(meta);
+    try {
+      yield* readChunks(this.#files, path, LIMITS.snapshotChunkBytes);
+    } catch (error) {
+      throw translate(error, path);
+    }
   }
 
-  async prune(shardId: ShardId, replicaId: ReplicaId, newest: SnapshotMeta, keep: number): Promise<void> {
+  prune(shardId: ShardId, replicaId: ReplicaId, newest: SnapshotMeta, keep: number): Promise<void> {
     const directory = this.#replicaPath(shardId, replicaId);
+    return this.#prune(directory, newest, keep).catch((error: unknown) => Promise.reject(translate(error, directory)));
+  }
+
+  async #prune(directory: string, newest: SnapshotMeta, keep: number): Promise<void> {
     const names = (await this.#files.list(directory)).filter((name) => SNAPSHOT_NAME.test(name));
     // Fixed width: order of names is order of indexes. Later ones may have landed and not be recorded yet: they stay.
     const older = names.filter((name) => name < snapshotDirectoryName(newest.index));
@@ -118,7 +127,12 @@ class FileSnapshotStore implements SnapshotStore {
     if (surplus.length > 0) await this.#files.syncDirectory(directory);
   }
 
-  async removeOrphans(recorded: ReadonlyMap<string, SnapshotMeta>): Promise<void> {
+  removeOrphans(recorded: ReadonlyMap<string, SnapshotMeta>): Promise<void> {
+    const failed = (error: unknown) => Promise.reject(translate(error, this.#directory));
+    return this.#removeOrphans(recorded).catch(failed);
+  }
+
+  async #removeOrphans(recorded: ReadonlyMap<string, SnapshotMeta>): Promise<void> {
     const wanted = new Set<string>();
     for (const [key, meta] of recorded) wanted.add(`${key}/${meta.directory}`);
     for (const replica of await this.#files.list(this.#directory)) {

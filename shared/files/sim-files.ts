@@ -8,7 +8,15 @@
  */
 import type { Timers } from "../env/env.js";
 import type { FileHandle, Files, OpenOptions } from "./port.js";
-import { applyNames, type NameChange, SIM_BLOCK_BYTES, SimDirectory, type SimEntry, SimFile } from "./sim-node.js";
+import {
+  applyNames,
+  type NameChange,
+  SIM_BLOCK_BYTES,
+  SimDirectory,
+  type SimEntry,
+  SimFile,
+  type SimLosses,
+} from "./sim-node.js";
 
 export type SimOperationKind = "open" | "read" | "write" | "sync" | "truncate" | "names" | "syncDirectory";
 
@@ -75,22 +83,27 @@ export class SimDisk implements Files {
   }
 
   /** Power loss and restart: what was not durable may vanish, in any subset; old handles are dead. */
-  crash(random: () => number): void {
+  crash(random: () => number): SimLosses {
+    const losses: SimLosses = { lostBlocks: 0, tornBlocks: 0, lostNames: 0 };
     this.kill();
-    for (const change of this.#unsynced) if (random() < 0.5) applyNames(change, "durable");
+    for (const change of this.#unsynced) {
+      if (random() < 0.5) applyNames(change, "durable");
+      else losses.lostNames += 1;
+    }
     this.#unsynced = [];
     this.#usedBlocks = 0;
-    this.#restart(this.#root, random, new Set());
+    this.#restart(this.#root, new Set(), (file) => file.crash(random, losses));
+    return losses;
   }
 
-  #restart(directory: SimDirectory, random: () => number, seen: Set<SimFile>): void {
+  #restart(directory: SimDirectory, seen: Set<SimFile>, crash: (file: SimFile) => void): void {
     directory.names.clear();
     for (const [name, entry] of directory.durable) {
       directory.names.set(name, entry);
-      if (entry instanceof SimDirectory) this.#restart(entry, random, seen);
+      if (entry instanceof SimDirectory) this.#restart(entry, seen, crash);
       else if (!seen.has(entry)) {
         seen.add(entry);
-        entry.crash(random);
+        crash(entry);
         this.#usedBlocks += entry.blockCount;
       }
     }

@@ -9,6 +9,15 @@ export const SIM_BLOCK_BYTES = 4096;
 const SECTOR_BYTES = 512;
 const ZERO_BLOCK = new Uint8Array(SIM_BLOCK_BYTES);
 
+/** What a power loss took. */
+export interface SimLosses {
+  /** Blocks with older content than the last written, and with a mixture of several. */
+  lostBlocks: number;
+  tornBlocks: number;
+  /** Created, renamed or removed names of which nothing is left. */
+  lostNames: number;
+}
+
 interface Block {
   durable: Uint8Array;
   /** Contents written since, oldest first; the last one is what a read sees. */
@@ -84,11 +93,14 @@ export class SimFile {
   }
 
   /** What a power loss leaves. */
-  crash(random: () => number): void {
+  crash(random: () => number, losses: SimLosses): void {
     for (const number of this.#dirty) {
       const block = this.#blocks.get(number);
       if (block === undefined) continue;
-      block.durable = survivor([block.durable, ...block.unsynced.map((v) => v.bytes)], random);
+      const contents = [block.durable, ...block.unsynced.map((v) => v.bytes)];
+      block.durable = survivor(contents, random);
+      if (!contents.includes(block.durable)) losses.tornBlocks += 1;
+      else if (block.durable !== contents.at(-1)) losses.lostBlocks += 1;
       block.unsynced = [];
     }
     this.#dirty.clear();

@@ -66,6 +66,12 @@ export interface NodeDisk extends Readonly<Pick<DurableState, "hardState" | "log
   /** Of entries the core does not hold in memory. */
   reader(): LogReader;
   write(write: DiskWrite): void;
+  /** Nothing can be written: proposals are refused. */
+  readonly full: boolean;
+  /** Not for long: there will be room for `bytes` more only. */
+  fill(bytes: number, forMs: number): void;
+  /** Faults that last end now. */
+  heal(): void;
   /** Power is gone. */
   crash(): void;
 }

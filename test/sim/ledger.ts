@@ -5,6 +5,7 @@
 import type { PromotionEnd } from "../../nodehost/raft/types.js";
 import type { Index, ReplicaId, Term } from "../../shared/types/ids.js";
 import { emptyMembership, type Membership } from "../../shared/types/membership.js";
+import { FaultCounts } from "./fault-counts.js";
 import type { MachineState } from "./machine.js";
 
 export class Ledger {
@@ -27,6 +28,7 @@ export class Ledger {
   sessionRepeats = 0;
   sessionRefusals = 0;
   crashes = 0;
+  readonly faults = new FaultCounts();
   /** Snapshots of other replicas restored. */
   installs = 0;
   transfersDone = 0;

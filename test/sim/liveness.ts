@@ -31,6 +31,7 @@ export class Liveness {
     world.network.heal();
     for (const node of world.nodes.values()) {
       node.frozenUntil = 0;
+      node.disk.heal();
       if (this.#isMember(node)) node.start();
     }
     if (world.stirred) await world.settle();

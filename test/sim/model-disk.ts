@@ -32,6 +32,7 @@ export interface DiskPort {
 
 export class ModelDisk extends DurableState implements NodeDisk {
   incarnation = 0;
+  readonly full = false;
   readonly #port: DiskPort;
   #inFlight: Append[] = [];
   #waiting: DiskWrite[] = [];
@@ -82,6 +83,11 @@ export class ModelDisk extends DurableState implements NodeDisk {
     }
     for (const write of append.writes) write.done();
   }
+
+  /** Has no size. */
+  fill(): void {}
+
+  heal(): void {}
 
   crash(): void {
     for (const append of this.#inFlight) {

@@ -190,9 +190,16 @@ export class ReplicaNode implements SimNode {
     for (const command of commands) this.#builder.add(type, this.nextKey(), command, session);
     const body: BlockBody = this.#builder.finish();
     if (body.firstKey.sequence !== firstSequence) throw new RangeError("keys out of order");
-    this.core?.propose(body);
+    if (this.disk.full) this.#refuse(body);
+    else this.core?.propose(body);
     this.touched();
     return body.firstKey;
+  }
+
+  /** As the engine does, before anything is appended. */
+  #refuse({ firstKey, count }: BlockBody): void {
+    this.world.ledger.faults.add("fullDiskRefusals");
+    this.world.checks.dropped(this, { kind: "propose", firstKey, count, reason: "busy" });
   }
 
   readIndex(key: RequestKey): void {

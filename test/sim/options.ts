@@ -71,6 +71,12 @@ export interface SimOptions extends ProtocolOptions {
   readonly writeDeadlineMs: number;
   /** A crash ends the process only, and what was written is not lost yet. */
   readonly processDeath: number;
+  /** An operation on a file or a commit of the checkpoint store fails (reads less often). */
+  readonly ioErrorChance: number;
+  /** A write of the log or a commit never ends. */
+  readonly stuckChance: number;
+  /** 0 = never. The disk of some node is full for a while. */
+  readonly diskFullEveryMs: number;
   /** A snapshot file holds up to so many bytes more than it must. */
   readonly snapshotPadding: number;
   // network
@@ -173,6 +179,9 @@ function drawStorage(r: Prng, T: number) {
     writeDeadlineMs: r.range(6 * T, 12 * T),
     processDeath: r.pick([0, 0.3, 0.8]),
     snapshotPadding: on() ? r.logRange(1, 4000) : 0,
+    ioErrorChance: on(0.4) ? r.float() ** 3 * 0.02 : 0,
+    stuckChance: on(0.4) ? r.float() ** 3 * 0.01 : 0,
+    diskFullEveryMs: on(0.4) ? r.logRange(2 * T, 20 * T) : 0,
   };
 }
 

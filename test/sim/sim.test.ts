@@ -53,7 +53,8 @@ test(`${SEEDS} seeds of ${STEPS} steps hold every invariant and recover`, { time
   if (first !== undefined) assert.fail(`${failed.length} seeds failed\n${await explain(request(first.seed), first)}`);
   assert.equal(done, SEEDS);
   // A simulator in which nothing happens would pass as well (P70).
-  const { stranded, ...happened } = totals;
+  const { stranded, faults, ...happened } = totals;
   for (const [name, value] of Object.entries(happened)) assert.ok(value >= SEEDS / 2, `too few ${name}: ${value}`);
+  for (const [name, value] of faults) assert.ok(value >= SEEDS / 50, `too few ${name}: ${value}`);
   assert.ok(stranded <= SEEDS / 50, `too many runs ended stranded: ${stranded}`);
 });

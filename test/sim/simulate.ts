@@ -1,5 +1,6 @@
 /** Runs one seed: draws its options, steps its world under faults, then demands recovery. Never throws. */
 import { errorText } from "../../shared/errors.js";
+import { addFaults, type Fault } from "./fault-counts.js";
 import { Liveness } from "./liveness.js";
 import { type CoreFactory, Violation, type World } from "./model.js";
 import { drawOptions, type SimOptions } from "./options.js";
@@ -47,6 +48,7 @@ export interface Coverage {
   readonly sessions: number;
   readonly sessionRepeats: number;
   readonly sessionRefusals: number;
+  readonly faults: ReadonlyMap<Fault, number>;
 }
 
 /** What several runs did together. */
@@ -68,13 +70,13 @@ export function addCoverage(a: Coverage, b: Coverage): Coverage {
     sessions: a.sessions + b.sessions,
     sessionRepeats: a.sessionRepeats + b.sessionRepeats,
     sessionRefusals: a.sessionRefusals + b.sessionRefusals,
+    faults: addFaults(a.faults, b.faults),
   };
 }
 
 export function coverageText(coverage: Coverage): string {
-  return Object.entries(coverage)
-    .map(([name, value]) => `${name} ${value}`)
-    .join(", ");
+  const { faults, ...numbers } = coverage;
+  return [...Object.entries(numbers), ...faults].map(([name, value]) => `${name} ${value}`).join(", ");
 }
 
 export async function runSeed(request: RunRequest): Promise<RunResult> {
@@ -124,6 +126,7 @@ export function coverageOf(world: SimulatedWorld | undefined): Coverage {
     sessions: ledger?.sessions ?? 0,
     sessionRepeats: ledger?.sessionRepeats ?? 0,
     sessionRefusals: ledger?.sessionRefusals ?? 0,
+    faults: ledger?.faults.counts ?? new Map(),
   };
 }
 

@@ -2,11 +2,13 @@
  * The hardware below the real storage code of one node: files, checkpoint rows, and how they behave in time and in a
  * crash. Made once per node; it outlives every start.
  */
-import { SimCheckpointDisk } from "../../nodehost/logdb/sim-checkpoint.js";
+import { SimCheckpointDisk, type SimCheckpointFault } from "../../nodehost/logdb/sim-checkpoint.js";
+import { decodeSegmentList, SEGMENTS_ROW } from "../../nodehost/logdb/wal-segments.js";
 import type { Env } from "../../shared/env/env.js";
-import { SimDisk, type SimOperation } from "../../shared/files/sim-files.js";
+import { SimDisk, type SimFault, type SimOperation } from "../../shared/files/sim-files.js";
 import type { SimNode } from "./model.js";
 import type { Prng } from "./prng.js";
+import { EventKind } from "./queue.js";
 
 export class StorageDevice {
   readonly files: SimDisk;
@@ -25,14 +27,74 @@ export class StorageDevice {
   /** The process dies, or the power goes. */
   crash(): void {
     const r = this.#random;
-    if (r.chance(this.#node.world.options.processDeath)) {
+    const { options, ledger } = this.#node.world;
+    const random = (): number => r.float();
+    this.checkpoints.crash(random);
+    if (r.chance(options.processDeath)) {
       this.files.kill();
-      this.checkpoints.crash(() => 0);
+      ledger.faults.add("processDeaths");
       return;
     }
-    const random = (): number => r.float();
-    this.files.crash(random);
-    this.checkpoints.crash(random);
+    const { lostBlocks, tornBlocks, lostNames } = this.files.crash(random);
+    ledger.faults.add("lostBlocks", lostBlocks);
+    ledger.faults.add("tornBlocks", tornBlocks);
+    ledger.faults.add("lostNames", lostNames);
+  }
+
+  /** To be called before the storage code is opened: a crash ends all faults. */
+  begin(): void {
+    this.files.fault = (operation) => this.#fault(operation);
+    this.checkpoints.fault = () => this.#commitFault();
+  }
+
+  /** For a while there is room for `bytes` more. */
+  fill(bytes: number, forMs: number): void {
+    const { world } = this.#node;
+    const { files } = this;
+    if (files.capacityBytes < Number.MAX_SAFE_INTEGER) return;
+    files.capacityBytes = files.usedBytes + bytes;
+    world.ledger.faults.add("fullDisks");
+    world.after(forMs, EventKind.Nemesis, undefined, () => this.empty());
+  }
+
+  /** There is room again. */
+  empty(): void {
+    this.files.capacityBytes = Number.MAX_SAFE_INTEGER;
+  }
+
+  /** Segment files in use that had another life before. */
+  reusedSegments(): number {
+    const row = this.checkpoints.rows.get(SEGMENTS_ROW);
+    if (row === undefined) return 0;
+    return decodeSegmentList(row).used.filter(({ generation }) => generation > 1).length;
+  }
+
+  #fault({ kind, path }: SimOperation): SimFault | undefined {
+    const { world } = this.#node;
+    const { ioErrorChance, stuckChance } = world.options;
+    if (!world.faults || ioErrorChance + stuckChance === 0) return undefined;
+    const r = this.#random;
+    if (kind === "open" || kind === "read") {
+      if (!r.chance(ioErrorChance / 4)) return undefined;
+      world.ledger.faults.add("readErrors");
+      return "EIO";
+    }
+    if (r.chance(ioErrorChance)) {
+      world.ledger.faults.add("writeErrors");
+      return "EIO";
+    }
+    // Nothing watches over a snapshot that does not end: it is not on the path of anybody's promise.
+    if (!path.startsWith("/wal") || !r.chance(stuckChance)) return undefined;
+    world.ledger.faults.add("stuckWrites");
+    return "stuck";
+  }
+
+  #commitFault(): SimCheckpointFault | undefined {
+    const { world } = this.#node;
+    const r = this.#random;
+    if (!world.faults || !r.chance(world.options.ioErrorChance + world.options.stuckChance)) return undefined;
+    world.ledger.faults.add("checkpointErrors");
+    return r.chance(0.5) ? "reject" : "stuck";
   }
 
   #latency({ kind, path }: SimOperation): number {

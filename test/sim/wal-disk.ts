@@ -71,6 +71,7 @@ export class WalDisk extends DurableState implements NodeDisk {
     this.incarnation += 1;
     const { world } = this.#node;
     world.stirred = true;
+    this.#device.begin();
     this.#open().then(
       () => world.after(0, EventKind.Disk, this.#node, ready),
       (error: unknown) => this.#failed("the log cannot be opened", error),
@@ -203,9 +204,23 @@ export class WalDisk extends DurableState implements NodeDisk {
         // Nothing of it was written, and the queue tries again.
         this.#waiting = [...this.#handed, ...this.#waiting];
         this.#handed = [];
+        this.#retryLater();
       }
       throw error;
     }
+  }
+
+  /** As the host's tick does. */
+  #retryLater(): void {
+    const { world } = this.#node;
+    world.after(world.options.heartbeatIntervalMs, EventKind.File, this.#node, () => {
+      world.stirred = true;
+      this.#queue?.retry();
+    });
+  }
+
+  get full(): boolean {
+    return this.#queue?.diskFull ?? false;
   }
 
   /** Called for the writes of an append, in order, when it has settled. */
@@ -227,11 +242,20 @@ export class WalDisk extends DurableState implements NodeDisk {
     });
   }
 
+  fill(bytes: number, forMs: number): void {
+    this.#device.fill(bytes, forMs);
+  }
+
+  heal(): void {
+    this.#device.empty();
+  }
+
   crash(): void {
     if (this.#handed.length > 0) {
       this.#maybe = this.copy();
       for (const write of this.#handed) this.#maybe.apply(write);
     }
+    this.#node.world.ledger.faults.add("segmentsReused", this.#device.reusedSegments());
     this.#db = undefined;
     this.#queue = undefined;
     this.#waiting = [];
@@ -247,6 +271,7 @@ export class WalDisk extends DurableState implements NodeDisk {
       world.fail(error);
       return;
     }
+    world.ledger.faults.add("failStops");
     const why = `${what}: ${errorText(error)}`;
     world.after(0, EventKind.Nemesis, this.#node, () => world.nemesis.crash(this.#node, why));
   }

@@ -46,7 +46,7 @@ export class WalSnapshots implements NodeSnapshots {
     this.#node.world.stirred = true;
     this.#read(meta).then(
       (state) => this.#later(() => done(state)),
-      (error: unknown) => this.#unreadable(meta, error, () => undefined),
+      (error: unknown) => this.#unreadable(meta, error, () => this.#fence(error)),
     );
   }
 
@@ -82,11 +82,19 @@ export class WalSnapshots implements NodeSnapshots {
     );
   }
 
-  /** It may be gone if a newer one is recorded. */
+  /** It may be gone if a newer one is recorded, and the disk may fail to read. */
   #unreadable(meta: SnapshotMeta, error: unknown, call: () => void): void {
     const { world, id, disk } = this.#node;
-    if (meta.index < (disk.snapshot?.index ?? 0)) this.#later(call);
+    const failed = isOpError(error) && error.code === "DL_ERR_STORAGE_FAILED";
+    if (failed || meta.index < (disk.snapshot?.index ?? 0)) this.#later(call);
     else world.fail(new Violation("W2", `node ${id} cannot read snapshot ${meta.index}: ${errorText(error)}`));
+  }
+
+  /** The machine is in no state to go on from: this start of the replica is over. */
+  #fence(error: unknown): void {
+    const { world } = this.#node;
+    world.ledger.faults.add("fenced");
+    world.nemesis.crash(this.#node, errorText(error));
   }
 
   async #whole(meta: SnapshotMeta): Promise<Uint8Array> {
@@ -109,8 +117,12 @@ export class WalSnapshots implements NodeSnapshots {
 
   /** Only this snapshot is lost, unless it was a bug. */
   #failed(error: unknown, call: () => void): void {
-    if (isOpError(error)) this.#later(call);
-    else this.#node.world.fail(error);
+    const { world } = this.#node;
+    if (!isOpError(error)) world.fail(error);
+    else {
+      world.ledger.faults.add("snapshotsRefused");
+      this.#later(call);
+    }
   }
 }
 

@@ -17,6 +17,7 @@ import { ReplicaNode } from "./node.js";
 import type { SimOptions } from "./options.js";
 import { Prng } from "./prng.js";
 import { EventKind, EventQueue, type SimEvent } from "./queue.js";
+import { StorageNemesis } from "./storage-nemesis.js";
 import { Trace, type TraceSink } from "./trace.js";
 import { Workload } from "./workload.js";
 
@@ -36,6 +37,7 @@ export class SimulatedWorld implements World {
   readonly trace: Trace;
   readonly network: Network;
   readonly nemesis: Nemesis;
+  readonly storageNemesis: StorageNemesis;
   readonly workload: Workload;
   readonly checks: Checks;
   readonly nodes = new Map<ReplicaId, SimNode>();
@@ -57,6 +59,7 @@ export class SimulatedWorld implements World {
     this.checks = new Checks(this, createInvariants(this));
     this.network = new Network(this, this.stream(10));
     this.nemesis = new Nemesis(this, this.stream(11));
+    this.storageNemesis = new StorageNemesis(this, this.stream(15));
     this.workload = new Workload(this, this.stream(12));
     this.initialMembership = initialMembers(options);
     this.bootstrapBlock = sealBlock(bootstrapBody(this.initialMembership), {
@@ -168,6 +171,7 @@ export class SimulatedWorld implements World {
     }
     for (const node of this.nodes.values()) node.start();
     this.nemesis.begin();
+    this.storageNemesis.begin();
     this.workload.begin();
   }
 }
