@@ -17,7 +17,7 @@ export { type FilesUnderTest, filesSuite } from "../shared/files/suite.js";
 export { createMemoryLogDb, type MemoryLogDbOptions, MemoryLogStore } from "./logdb/memory-logdb.js";
 export type { LogDb, LogUpdate, RecoveredReplica, Recovery, ReplicaKey } from "./logdb/port.js";
 export { type LogDbUnderTest, logDbSuite } from "./logdb/suite.js";
-export { checkStateMachine, type MachineProblem } from "./rsm/index.js";
+export { checkStateMachine, type KitDisk, type MachineProblem } from "./rsm/index.js";
 export {
   type AddressBook,
   type Hello,

@@ -108,6 +108,14 @@ export const ERROR_CODES = {
   DL_ERR_DATA_LOST: rejected("the directory of this host was replaced", "let the master replace its replicas"),
   DL_ERR_HOST_CLONED: rejected("two processes use one host identity", "stop one; give it an empty directory"),
   DL_ERR_LOGDB_CORRUPT: rejected("the log on disk is damaged", "let the master replace the replicas named"),
+  DL_ERR_MACHINE_AHEAD: rejected(
+    "an on-disk state machine does not fit the log beside it: it holds entries that the log does not",
+    "log or machine was put back to an older copy; let the master replace the replica",
+  ),
+  DL_ERR_MACHINE_BEHIND: rejected(
+    "an on-disk state machine lost entries that it had made durable and that the log no longer has",
+    "its sync does not make durable, or its directory was put back; let the master replace the replica",
+  ),
   DL_ERR_DISK_FULL: busy("the disk is full", "free space; the host goes on by itself"),
   DL_ERR_STORAGE_FAILED: unknown("a write to disk failed; the host stops", "check the disk, then restart the host"),
   DL_ERR_VERSION: rejected("a newer format or protocol version", "run a version that reads it"),

@@ -18,6 +18,7 @@ import { DurableAddressBook } from "./address-book.js";
 import { dataPaths } from "./data-paths.js";
 import { type DirectoryLock, type HostIdentity, lockDirectory, openIdentity, readIdentity } from "./host-dir.js";
 import { LeaderHub } from "./leader-hub.js";
+import { MachineDirectories } from "./machine-directories.js";
 import { DEFAULT_RTT_MS, type LogDbFactory, type NodeHostOptions, type TransportFactory } from "./options.js";
 import { PeerRegister } from "./peer-register.js";
 
@@ -62,13 +63,15 @@ export async function openParts(options: NodeHostOptions): Promise<Parts> {
       crc32: env.crc32,
     });
     await snapshots.removeOrphans(recordedSnapshots(logDb));
+    const machines = new MachineDirectories(files, options.dataDir);
+    await machines.removeOrphans(logDb.recovery().removed);
     const addressBook = new DurableAddressBook(files, options.dataDir, env.logger);
     await addressBook.open();
     undo.push(() => addressBook.close());
     const leaders = new LeaderHub();
     const transport = makeTransport(options, { env, identity, logDb, addressBook });
     undo.push(() => transport.close());
-    const engine = makeEngine(options, { env, identity, logDb, snapshots, transport, leaders, fatal });
+    const engine = makeEngine(options, { env, identity, logDb, snapshots, machines, transport, leaders, fatal });
     undo.push(() => engine.close());
     const raftAddress = await startTransport(transport, { engine, identity, addressBook, logger: env.logger });
     engine.start();
@@ -196,19 +199,21 @@ function makeTransport(options: NodeHostOptions, context: TransportContext): Tra
 
 interface EngineContext extends Omit<TransportContext, "addressBook"> {
   readonly snapshots: SnapshotStore;
+  readonly machines: MachineDirectories;
   readonly transport: Transport;
   readonly leaders: LeaderHub;
   readonly fatal: FatalRelay;
 }
 
 function makeEngine(options: NodeHostOptions, context: EngineContext): Engine {
-  const { env, identity, logDb, snapshots, transport, leaders, fatal } = context;
+  const { env, identity, logDb, snapshots, machines, transport, leaders, fatal } = context;
   const listeners = options.listeners ?? {};
   const engine = new Engine({
     env,
     logDb,
     transport,
     snapshots,
+    machines,
     rttMs: options.rttMs ?? DEFAULT_RTT_MS,
     incarnation: identity.incarnation.counter,
     onFatal: fatal.tell,

@@ -6,6 +6,7 @@ import { roleOf } from "../../shared/types/membership.js";
 import type { BrokenReplica, Engine, Replica } from "../engine/index.js";
 import type { LogDb } from "../logdb/port.js";
 import type { Transport } from "../transport/index.js";
+import type { Parts } from "./compose.js";
 import type { HostIdentity } from "./host-dir.js";
 import type { NodeHost } from "./nodehost.js";
 
@@ -17,6 +18,18 @@ export interface NodeHostState {
   readonly logInfo: readonly LogInfo[];
   readonly log: ReturnType<LogDb["metrics"]>;
   readonly transport: ReturnType<Transport["stats"]>;
+}
+
+export function nodeHostState(parts: Parts, options: { readonly skipLogInfo?: boolean }): NodeHostState {
+  const { identity, raftAddress, engine, logDb, transport, env } = parts;
+  return {
+    identity,
+    raftAddress,
+    clusterInfo: clusterInfoList(engine, env.now()),
+    logInfo: options.skipLogInfo === true ? [] : logInfoList(logDb),
+    log: logDb.metrics(),
+    transport: transport.stats(),
+  };
 }
 
 /** One running (or fenced) replica. */
@@ -52,7 +65,7 @@ function progressOf(replicaId: number, match: number, silentMs: number): MemberP
 }
 
 /** All replicas of the host, those with damaged data included. */
-export function clusterInfoList(engine: Engine, nowMs: TimeMs): ClusterInfo[] {
+function clusterInfoList(engine: Engine, nowMs: TimeMs): ClusterInfo[] {
   const list = [...engine.replicas()].map((replica) => replicaInfo(replica, nowMs));
   for (const broken of engine.broken()) list.push(brokenInfo(broken));
   return list.sort((a, b) => a.shardId - b.shardId);
@@ -78,7 +91,7 @@ function brokenInfo(broken: BrokenReplica): ClusterInfo {
 }
 
 /** Every replica with data here, running or not. */
-export function logInfoList(logDb: LogDb): LogInfo[] {
+function logInfoList(logDb: LogDb): LogInfo[] {
   return logDb.list().present.map(({ shardId, replicaId }) => ({ shardId, replicaId }));
 }
 

@@ -17,23 +17,22 @@ import {
   type RequestState,
   type SnapshotOptions,
 } from "../engine/index.js";
-import {
-  type App,
-  type ConcurrentStateMachineFactory,
-  createMachine,
-  type Machine,
-  type Result,
-  type StateMachineFactory,
+import type {
+  App,
+  ConcurrentStateMachineFactory,
+  OnDiskStateMachineFactory,
+  Result,
+  StateMachineFactory,
 } from "../rsm/index.js";
 import { Calls, completed } from "./calls.js";
 import { openParts, type Parts } from "./compose.js";
 import type { HostIdentity } from "./host-dir.js";
-import { clusterInfoList, logInfoList, type NodeHostState, replicaInfo, silentPeers } from "./info.js";
+import { type NodeHostState, nodeHostState, replicaInfo, silentPeers } from "./info.js";
 import { MembershipCalls } from "./membership-calls.js";
 import { type CallOptions, checkOptions, type NodeHostOptions, timeoutOf } from "./options.js";
 import { type Services, startServices } from "./services.js";
 import { noOpSession, Session } from "./session.js";
-import { recordedStart, startReplica } from "./starts.js";
+import { appMachine, concurrentMachine, memoryMachine, onDiskMachine, recordedStart, startReplica } from "./starts.js";
 import { type ShardStats, shardStats } from "./stats.js";
 
 export class NodeHost extends MembershipCalls implements AsyncDisposable {
@@ -99,8 +98,7 @@ export class NodeHost extends MembershipCalls implements AsyncDisposable {
     factory: StateMachineFactory,
     config: ReplicaConfig,
   ): Promise<void> {
-    const make = (): Machine => ({ kind: "memory", machine: factory(config.shardId, config.replicaId) });
-    return startReplica(this.#engine, { initialMembers, join, config, app: "", make });
+    return startReplica(this.#engine, { initialMembers, join, config, ...memoryMachine(factory, config) });
   }
 
   /** As `startReplica`, for a machine that takes snapshots while updates go on. */
@@ -110,8 +108,20 @@ export class NodeHost extends MembershipCalls implements AsyncDisposable {
     factory: ConcurrentStateMachineFactory,
     config: ReplicaConfig,
   ): Promise<void> {
-    const make = (): Machine => ({ kind: "concurrent", machine: factory(config.shardId, config.replicaId) });
-    return startReplica(this.#engine, { initialMembers, join, config, app: "", make });
+    return startReplica(this.#engine, { initialMembers, join, config, ...concurrentMachine(factory, config) });
+  }
+
+  /**
+   * As `startReplica`, for a machine that keeps its own state. DL_ERR_MACHINE_AHEAD, DL_ERR_MACHINE_BEHIND when its
+   * state and the log here are not of one life: the replica does not run then, and is reported as damaged.
+   */
+  startOnDiskReplica(
+    initialMembers: ReadonlyMap<ReplicaId, Target>,
+    join: boolean,
+    factory: OnDiskStateMachineFactory,
+    config: ReplicaConfig,
+  ): Promise<void> {
+    return startReplica(this.#engine, { initialMembers, join, config, ...onDiskMachine(factory, config) });
   }
 
   /** As above, for an app's machine: the app's name is kept with the replica. */
@@ -121,8 +131,7 @@ export class NodeHost extends MembershipCalls implements AsyncDisposable {
     app: App,
     config: ReplicaConfig,
   ): Promise<void> {
-    const make = (): Machine => createMachine(app, config.shardId, config.replicaId);
-    return startReplica(this.#engine, { initialMembers, join, config, app: app.name, make });
+    return startReplica(this.#engine, { initialMembers, join, config, ...appMachine(app, config) });
   }
 
   /** Restarts one replica from what is on disk; its app must be among `apps`. */
@@ -142,8 +151,8 @@ export class NodeHost extends MembershipCalls implements AsyncDisposable {
   }
 
   /**
-   * Deletes log, state and snapshots of a stopped replica. Its id can never come back on this host. Removing the data
-   * of a replica that is still a member costs the shard a copy: remove it from the membership first.
+   * Deletes log, state, snapshots and machine directory of a stopped replica. Its id can never come back on this host.
+   * Of a replica that is still a member it costs the shard a copy: remove it from the membership first.
    */
   removeData(shardId: ShardId, replicaId: ReplicaId): Promise<void> {
     return this.#engine.removeData(shardId, replicaId);
@@ -289,15 +298,7 @@ export class NodeHost extends MembershipCalls implements AsyncDisposable {
 
   /** Identity, replicas, and (unless skipped) every replica with data here. */
   getNodeHostInfo(options: { readonly skipLogInfo?: boolean } = {}): NodeHostState {
-    const nowMs = this.#parts.env.now();
-    return {
-      identity: this.#parts.identity,
-      raftAddress: this.#parts.raftAddress,
-      clusterInfo: clusterInfoList(this.#engine, nowMs),
-      logInfo: options.skipLogInfo === true ? [] : logInfoList(this.#parts.logDb),
-      log: this.#parts.logDb.metrics(),
-      transport: this.#parts.transport.stats(),
-    };
+    return nodeHostState(this.#parts, options);
   }
 
   /** Hosts whose silence towards leaders here is longer than `overMs`. */

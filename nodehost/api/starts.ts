@@ -1,34 +1,49 @@
 /**
- * Starting replicas: configuration and targets are checked before a machine is made, and a machine that could not be
- * started is closed again. Used by class NodeHost only.
+ * Starting replicas: configuration and targets are checked before the engine is asked. Used by class NodeHost only.
  */
 import { OpError } from "../../shared/errors.js";
-import type { ReplicaId, ShardId, Target } from "../../shared/types/ids.js";
-import { completeConfig, type Engine, type ReplicaConfig } from "../engine/index.js";
+import type { ReplicaId, ShardId } from "../../shared/types/ids.js";
+import { completeConfig, type Engine, type ReplicaConfig, type StartSpec } from "../engine/index.js";
 import type { LogDb } from "../logdb/port.js";
-import type { App, Machine } from "../rsm/index.js";
+import {
+  type App,
+  type ConcurrentStateMachineFactory,
+  createMachine,
+  type OnDiskStateMachineFactory,
+  type StateMachineFactory,
+} from "../rsm/index.js";
 import { checkTarget } from "./options.js";
 
-export interface ReplicaStart {
-  readonly initialMembers: ReadonlyMap<ReplicaId, Target>;
-  readonly join: boolean;
+export interface ReplicaStart extends Omit<StartSpec, "config"> {
   readonly config: ReplicaConfig;
-  /** "" for a machine started by code. */
-  readonly app: string;
-  make(): Machine;
+}
+
+/** How the machine of a replica is made. App "": by code. */
+type MachineSpec = Pick<StartSpec, "app" | "kind" | "make">;
+
+export function memoryMachine(factory: StateMachineFactory, { shardId, replicaId }: ReplicaConfig): MachineSpec {
+  return { app: "", kind: "memory", make: () => ({ kind: "memory", machine: factory(shardId, replicaId) }) };
+}
+
+export function concurrentMachine(
+  factory: ConcurrentStateMachineFactory,
+  { shardId, replicaId }: ReplicaConfig,
+): MachineSpec {
+  return { app: "", kind: "concurrent", make: () => ({ kind: "concurrent", machine: factory(shardId, replicaId) }) };
+}
+
+export function onDiskMachine(factory: OnDiskStateMachineFactory, { shardId, replicaId }: ReplicaConfig): MachineSpec {
+  return { app: "", kind: "onDisk", make: (at) => ({ kind: "onDisk", machine: factory(shardId, replicaId, at) }) };
+}
+
+export function appMachine(app: App, config: ReplicaConfig): MachineSpec {
+  return { app: app.name, kind: app.kind, make: (place) => createMachine(app, config, place) };
 }
 
 export async function startReplica(engine: Engine, start: ReplicaStart): Promise<void> {
-  const { initialMembers, join, app } = start;
   const config = completeConfig(start.config);
-  for (const target of initialMembers.values()) checkTarget(target);
-  const machine = start.make();
-  try {
-    await engine.startReplica({ config, app, machine, initialMembers, join });
-  } catch (error) {
-    await machine.machine.close();
-    throw error;
-  }
+  for (const target of start.initialMembers.values()) checkTarget(target);
+  await engine.startReplica({ ...start, config });
 }
 
 /** App and configuration a replica was first started with. DL_ERR_SHARD_NOT_BOOTSTRAPPED, DL_ERR_APP_UNKNOWN. */

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { isOpError } from "../../shared/errors.js";
 import { appFromModule, builtinApps } from "./index.js";
 
+const AT = { dataDir: "/somewhere" };
 const METHODS = ["update", "lookup", "saveSnapshot", "recoverFromSnapshot", "close"];
 
 function machine(without: readonly string[] = [], extra: readonly string[] = []): object {
@@ -31,7 +32,7 @@ test("a good module's app makes machines, with its own this and arguments", () =
   assert.equal(typeof found.create(3, 4).update, "function");
   assert.deepEqual(seen, [app, 3, 4]);
   const concurrent = { name: "c", kind: "concurrent", create: () => machine([], ["prepareSnapshot"]) };
-  assert.equal(typeof appFromModule({ app: concurrent }, "c.js").create(1, 1).lookup, "function");
+  assert.equal(typeof appFromModule({ app: concurrent }, "c.js").create(1, 1, AT).lookup, "function");
 });
 
 test("a bad module is refused by what is missing or wrong", () => {
@@ -46,7 +47,7 @@ test("a bad module is refused by what is missing or wrong", () => {
     [{ app: { ...good, name: "" } }, /app\.name is ""/],
     [{ app: { ...good, name: "a b" } }, /app\.name is "a b"/],
     [{ app: { ...good, kind: undefined } }, /app\.kind is missing/],
-    [{ app: { ...good, kind: "onDisk" } }, /app\.kind is "onDisk", expected "memory" or "concurrent"/],
+    [{ app: { ...good, kind: "disk" } }, /app\.kind is "disk", expected "memory", "concurrent" or "onDisk"/],
     [{ app: { ...good, create: undefined } }, /app\.create is missing/],
     [{ app: { ...good, create: {} } }, /app\.create is a object/],
   ];
@@ -58,10 +59,10 @@ test("a bad module is refused by what is missing or wrong", () => {
 test("a machine without a method is refused when it is made", () => {
   const make = (kind: string, made: unknown) => appFromModule({ app: { name: "x", kind, create: () => made } }, "x.js");
   for (const method of METHODS) {
-    assert.throws(() => make("memory", machine([method])).create(1, 1), invalid(new RegExp(`has no ${method}`)));
+    assert.throws(() => make("memory", machine([method])).create(1, 1, AT), invalid(new RegExp(`has no ${method}`)));
   }
-  assert.throws(() => make("concurrent", machine()).create(1, 1), invalid(/has no prepareSnapshot/));
-  assert.throws(() => make("memory", undefined).create(1, 1), invalid(/has no update, lookup/));
+  assert.throws(() => make("concurrent", machine()).create(1, 1, AT), invalid(/has no prepareSnapshot/));
+  assert.throws(() => make("memory", undefined).create(1, 1, AT), invalid(/has no update, lookup/));
   const thrower = {
     name: "x",
     kind: "memory",
@@ -69,12 +70,12 @@ test("a machine without a method is refused when it is made", () => {
       throw new Error("no licence");
     },
   };
-  assert.throws(() => appFromModule({ app: thrower }, "x.js").create(1, 1), invalid(/create threw: no licence/));
+  assert.throws(() => appFromModule({ app: thrower }, "x.js").create(1, 1, AT), invalid(/create threw: no licence/));
 });
 
 test("built-in apps have distinct names and make machines", () => {
   const apps = builtinApps();
   assert.ok(apps.some((app) => app.name === "kv"));
   assert.equal(new Set(apps.map((app) => app.name)).size, apps.length);
-  for (const app of apps) assert.equal(typeof app.create(1, 1).update, "function");
+  for (const app of apps) assert.equal(typeof app.create(1, 1, AT).update, "function");
 });

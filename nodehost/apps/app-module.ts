@@ -8,6 +8,7 @@ import type { App } from "../rsm/index.js";
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const METHODS = {
   memory: ["update", "lookup", "saveSnapshot", "recoverFromSnapshot", "close"],
+  onDisk: ["open", "update", "lookup", "sync", "prepareSnapshot", "saveSnapshot", "recoverFromSnapshot", "close"],
   concurrent: ["update", "lookup", "prepareSnapshot", "saveSnapshot", "recoverFromSnapshot", "close"],
 } as const;
 
@@ -24,8 +25,8 @@ export function appFromModule(namespace: unknown, file: string): App {
     throw invalid(file, `app.name is ${kindOf(name)}, expected 1 to 64 letters, digits, ".", "_" or "-"`);
   }
   const kind = fieldOf(app, "kind");
-  if (kind !== "memory" && kind !== "concurrent") {
-    throw invalid(file, `app.kind is ${kindOf(kind)}, expected "memory" or "concurrent"`);
+  if (kind !== "memory" && kind !== "concurrent" && kind !== "onDisk") {
+    throw invalid(file, `app.kind is ${kindOf(kind)}, expected "memory", "concurrent" or "onDisk"`);
   }
   if (typeof fieldOf(app, "create") !== "function") {
     throw invalid(file, `app.create is ${kindOf(fieldOf(app, "create"))}, expected a function (shardId, replicaId)`);
@@ -46,9 +47,15 @@ function checkedApp(app: App, file: string): App {
     if (missing.length > 0) throw invalid(file, `a machine of app "${app.name}" has no ${missing.join(", ")}`);
     return machine;
   };
-  return app.kind === "memory"
-    ? { name: app.name, kind: app.kind, create: (shardId, replicaId) => checked(() => app.create(shardId, replicaId)) }
-    : { name: app.name, kind: app.kind, create: (shardId, replicaId) => checked(() => app.create(shardId, replicaId)) };
+  const { name } = app;
+  switch (app.kind) {
+    case "memory":
+      return { name, kind: app.kind, create: (shard, replica) => checked(() => app.create(shard, replica)) };
+    case "concurrent":
+      return { name, kind: app.kind, create: (shard, replica) => checked(() => app.create(shard, replica)) };
+    case "onDisk":
+      return { name, kind: app.kind, create: (shard, replica, at) => checked(() => app.create(shard, replica, at)) };
+  }
 }
 
 /** True for what `appFromModule` has looked at field by field. */

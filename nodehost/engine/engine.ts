@@ -5,7 +5,7 @@
 
 import { BlockBuilder } from "../../shared/codec/block.js";
 import type { TimerHandle } from "../../shared/env/env.js";
-import { errorText, isOpError, OpError } from "../../shared/errors.js";
+import { type ErrorCode, errorText, isOpError, OpError } from "../../shared/errors.js";
 import { LIMITS } from "../../shared/limits.js";
 import type { ReplicaId, ShardId, Target } from "../../shared/types/ids.js";
 import type { Message } from "../../shared/types/message.js";
@@ -21,11 +21,13 @@ import type { Replica } from "./replica.js";
 import { type RequestState, timeoutError } from "./requests.js";
 import { SlowDisk } from "./slow-disk.js";
 import { StallWatch } from "./stall.js";
-import { appendDurably, makeReplica, prepareRecord, type StartSpec } from "./start.js";
+import { appendDurably, type StartSpec, startReplica } from "./start.js";
 import { runTurn, type TurnContext } from "./turn.js";
 import { WalQueue } from "./wal-queue.js";
 
 const TURN_BUDGET_MS = 10;
+/** What keeps a replica from starting for good: it is reported, to be replaced. */
+const DAMAGE: readonly ErrorCode[] = ["DL_ERR_LOGDB_CORRUPT", "DL_ERR_MACHINE_AHEAD", "DL_ERR_MACHINE_BEHIND"];
 const RELEASE_AFTER_FATAL_MS = 1_000;
 
 export interface BrokenReplica {
@@ -140,8 +142,8 @@ export class Engine {
     }
     return this.#occupied(shardId, async () => {
       try {
-        const found = await prepareRecord(spec, this.#ports);
-        const replica = await makeReplica(spec, found, this.#ports);
+        const replica = await startReplica(spec, this.#ports, this.#options.machines);
+        if (this.#closed) await replica.rsm.close();
         this.#checkOpen();
         this.#replicas.set(shardId, replica);
         this.#broken.delete(shardId);
@@ -156,7 +158,7 @@ export class Engine {
   }
 
   #noteDamage(spec: StartSpec, error: unknown): void {
-    const damaged = error instanceof MachineFailure || (isOpError(error) && error.code === "DL_ERR_LOGDB_CORRUPT");
+    const damaged = error instanceof MachineFailure || (isOpError(error) && DAMAGE.includes(error.code));
     if (!damaged) return;
     const { shardId, replicaId } = spec.config;
     this.#broken.set(shardId, { shardId, replicaId, app: spec.app, fault: `damaged: ${errorText(error)}` });
@@ -178,7 +180,7 @@ export class Engine {
     });
   }
 
-  /** Deletes log, state and snapshots of a stopped replica, for ever: its id cannot come back here. */
+  /** Deletes log, state, snapshots and machine directory of a stopped replica, for ever: its id cannot come back. */
   async removeData(shardId: ShardId, replicaId: ReplicaId): Promise<void> {
     this.#checkOpen();
     const running = this.#replicas.get(shardId);
@@ -189,6 +191,7 @@ export class Engine {
     await this.#occupied(shardId, async () => {
       await appendDurably(this.#ports, { shardId, replicaId, remove: true });
       await this.#options.snapshots.removeAll(shardId, replicaId);
+      await this.#options.machines.remove({ shardId, replicaId });
     });
   }
 
@@ -231,11 +234,13 @@ export class Engine {
       throw new OpError("DL_ERR_SHARD_NOT_FOUND", `shard ${header.shardId} replica ${header.to}`);
     }
     if (header.snapshot.index <= replica.raft.commit) return;
-    const stored = await this.#options.snapshots.receive(header.to, header.snapshot, chunks);
+    const { onDisk } = replica.rsm;
+    const to = { replicaId: header.to, onDisk };
+    const stored = await this.#options.snapshots.receive(to, header.snapshot, chunks);
     this.#ports.listeners.snapshotReceived?.(header.shardId, header.to, stored.index);
-    const { shardId, from: sender, to, term, lineage } = header;
+    const { shardId, from: sender, term, lineage } = header;
     const type = MessageType.InstallSnapshot;
-    replica.deliver({ type, shardId, from: sender, to, term, lineage, snapshot: stored }, from.hostId);
+    replica.deliver({ type, shardId, from: sender, to: header.to, term, lineage, snapshot: stored }, from.hostId);
   }
 
   // Ends.

@@ -61,6 +61,10 @@ export class ProposalBook {
   /** Its session refused it. */
   refuse(sequence: number, code: SessionRefusal): void {
     const request = this.#take(sequence)?.request;
+    if (code === "DL_ERR_SESSION_RESULT_LOST") {
+      request?.fail("rejected", new OpError(code));
+      return;
+    }
     const what = request?.repeats === true ? "an earlier attempt may have been applied" : "not applied";
     const outcome = request?.repeats === true ? "unknown" : "rejected";
     request?.fail("rejected", new OpError(code, what, { outcome }));

@@ -3,7 +3,8 @@ import type { BlockBuilder } from "../../shared/codec/block.js";
 import type { Env, Logger } from "../../shared/env/env.js";
 import type { Index, ReplicaId, ShardId, Target, Term } from "../../shared/types/ids.js";
 import type { Message } from "../../shared/types/message.js";
-import type { LogDb } from "../logdb/port.js";
+import type { LogDb, ReplicaKey } from "../logdb/port.js";
+import type { MachinePlace } from "../rsm/state-machine.js";
 import type { SnapshotStore } from "../rsm/types.js";
 import type { Transport } from "../transport/port.js";
 import type { Replica } from "./replica.js";
@@ -15,6 +16,7 @@ export interface EngineOptions {
   readonly logDb: LogDb;
   readonly transport: Transport;
   readonly snapshots: SnapshotStore;
+  readonly machines: MachinePlaces;
   /** Length of a tick. */
   readonly rttMs: number;
   /** Incarnation counter of this start of the host. */
@@ -22,6 +24,13 @@ export interface EngineOptions {
   /** The log failed: sockets are closed already, pending requests are unknown. */
   readonly onFatal: (error: unknown) => void;
   readonly listeners?: EngineListeners;
+}
+
+/** Where on-disk machines keep their state. */
+export interface MachinePlaces {
+  /** The replica's own directory, which exists when this resolves. */
+  prepare(key: ReplicaKey): Promise<MachinePlace>;
+  remove(key: ReplicaKey): Promise<void>;
 }
 
 export interface LeaderUpdate {

@@ -17,3 +17,11 @@ test("a refused retry leaves the outcome of the proposal unknown, a refused firs
   assert.equal(book.size, 0);
   book.refuse(1, "DL_ERR_SESSION_STALE");
 });
+
+test("a lost result is told as applied, also of a first attempt", () => {
+  const book = new ProposalBook();
+  const request = new RequestState("propose", 1, 1_000);
+  book.refuse(book.add(request), "DL_ERR_SESSION_RESULT_LOST");
+  assert.equal(request.outcome?.error?.code, "DL_ERR_SESSION_RESULT_LOST");
+  assert.equal(request.outcome?.error?.outcome, "applied");
+});

@@ -1,7 +1,8 @@
 /**
  * Makes a running replica out of what is on disk, in one of three forms: first start of an initial member (with all
  * initial members), first start of a member added later (join), restart (neither). The bootstrap record is durable
- * before the replica runs; it is also what says later which form was used.
+ * before the replica runs; it is also what says later which form was used. A machine that could not be started is
+ * closed again.
  */
 import { BlockBuilder, type EntryBlock, EntryType, sealBlock } from "../../shared/codec/block.js";
 import { encodeConfigChange } from "../../shared/codec/membership.js";
@@ -11,26 +12,47 @@ import type { Index, ReplicaId, Target } from "../../shared/types/ids.js";
 import { emptyMembership, type Membership } from "../../shared/types/membership.js";
 import type { BootstrapRecord, LogUpdate, MachineKind, RecoveredReplica } from "../logdb/port.js";
 import { Raft } from "../raft/index.js";
-import { type Machine, Rsm, type RsmSink } from "../rsm/index.js";
+import { type Machine, type MachinePlace, Rsm, type RsmSink } from "../rsm/index.js";
 import type { FullReplicaConfig } from "./config.js";
 import { AsyncLogReader } from "./log-reader.js";
-import type { ReplicaPorts } from "./ports.js";
+import type { MachinePlaces, ReplicaPorts } from "./ports.js";
 import { Replica } from "./replica.js";
 
 export interface StartSpec {
   readonly config: FullReplicaConfig;
   /** App name, "" for a machine started by code. */
   readonly app: string;
-  readonly machine: Machine;
+  readonly kind: MachineKind;
+  /** Called once, before anything is written. `place` is for on-disk machines. */
+  readonly make: (place: MachinePlace) => Machine;
   /** All initial members, or empty. */
   readonly initialMembers: ReadonlyMap<ReplicaId, Target>;
   readonly join: boolean;
 }
 
+interface MadeSpec extends StartSpec {
+  readonly machine: Machine;
+}
+
 const READ_BYTES = 4 * 1024 * 1024;
+const NO_PLACE: MachinePlace = { dataDir: "" };
+
+/** The one door of this file: from a wish to a replica that can run. */
+export async function startReplica(spec: StartSpec, ports: ReplicaPorts, machines: MachinePlaces): Promise<Replica> {
+  const { shardId, replicaId } = spec.config;
+  const place = spec.kind === "onDisk" ? await machines.prepare({ shardId, replicaId }) : NO_PLACE;
+  const machine = spec.make(place);
+  try {
+    const found = await prepareRecord(spec, ports);
+    return await makeReplica({ ...spec, machine }, found, ports);
+  } catch (error) {
+    await machine.machine.close();
+    throw error;
+  }
+}
 
 /** Checks the form against the record on disk, and writes the record if there is none. */
-export async function prepareRecord(spec: StartSpec, ports: ReplicaPorts): Promise<RecoveredReplica> {
+async function prepareRecord(spec: StartSpec, ports: ReplicaPorts): Promise<RecoveredReplica> {
   const key = { shardId: spec.config.shardId, replicaId: spec.config.replicaId };
   const name = `shard ${key.shardId} replica ${key.replicaId}`;
   const found = ports.logDb.state(key);
@@ -61,7 +83,7 @@ export async function prepareRecord(spec: StartSpec, ports: ReplicaPorts): Promi
 }
 
 /** Restores the newest snapshot, loads the entries after it, and makes the parts. */
-export async function makeReplica(spec: StartSpec, found: RecoveredReplica, ports: ReplicaPorts): Promise<Replica> {
+async function makeReplica(spec: MadeSpec, found: RecoveredReplica, ports: ReplicaPorts): Promise<Replica> {
   const { config } = spec;
   const key = { shardId: config.shardId, replicaId: config.replicaId };
   // The sink and the reader call back into a replica that is made last; nothing calls them before.
@@ -81,7 +103,7 @@ export async function makeReplica(spec: StartSpec, found: RecoveredReplica, port
     crc32: ports.env.crc32,
     now: ports.env.now,
   });
-  if (found.snapshot !== undefined) await rsm.restore(found.snapshot, new AbortController().signal);
+  await rsm.start(found, new AbortController().signal);
   const from = Math.max(found.first, rsm.applied + 1);
   const blocks = await readAll(ports, found, from);
   const reader = new AsyncLogReader(
@@ -158,10 +180,10 @@ async function readAll(ports: ReplicaPorts, found: RecoveredReplica, from: Index
 }
 
 function firstUpdate(spec: StartSpec, ports: ReplicaPorts): LogUpdate {
-  const { shardId, replicaId } = spec.config;
-  const kind: MachineKind = spec.machine.kind;
+  const { kind, config } = spec;
+  const { shardId, replicaId } = config;
   const initial: Membership = { ...emptyMembership(), voters: new Map(spec.initialMembers) };
-  const bootstrap = { join: spec.join, kind, app: spec.app, initial, config: JSON.stringify(spec.config) };
+  const bootstrap = { join: spec.join, kind, app: spec.app, initial, config: JSON.stringify(config) };
   if (spec.join) return { shardId, replicaId, bootstrap, hardState: { term: 0, vote: 0, commit: 0 } };
   const builder = new BlockBuilder();
   const members = [...spec.initialMembers].sort((a, b) => a[0] - b[0]);
@@ -187,8 +209,8 @@ function checkInitialMembers(spec: StartSpec, name: string): void {
 }
 
 function checkSameBootstrap(record: BootstrapRecord, spec: StartSpec, name: string): void {
-  if (spec.machine.kind !== record.kind) {
-    const what = `${name}: machine kind ${spec.machine.kind}, first started as ${record.kind}`;
+  if (spec.kind !== record.kind) {
+    const what = `${name}: machine kind ${spec.kind}, first started as ${record.kind}`;
     throw new OpError("DL_ERR_BOOTSTRAP_MISMATCH", what);
   }
   if (!spec.join && spec.initialMembers.size === 0) return;

@@ -1,7 +1,8 @@
 /**
- * Applies committed entries to the machine within a time budget: memory machines entry by entry, concurrent ones in
- * batches. Owns `applied`, `membership`, the client sessions and the failure. Used by Rsm, which decides when it
- * may run.
+ * Applies committed entries to the machine within a time budget: memory machines entry by entry, others in batches.
+ * Owns `applied`, `membership`, the client sessions, what an on-disk machine holds (`disk`) and the failure. Used by
+ * Rsm, which decides when it may run. What an on-disk machine holds already is walked through for membership and
+ * sessions only.
  *
  * Invariants: a result goes to the sink only for keys of this replica and this incarnation, in log order, after
  * `applied` covers it; a machine that throws, answers nonsense, or a block whose checksum is wrong ends in a
@@ -15,10 +16,11 @@ import type { Index, Term, TimeMs } from "../../shared/types/ids.js";
 import type { ConfigChange, Membership } from "../../shared/types/membership.js";
 import type { SnapshotMeta } from "../../shared/types/message.js";
 import { ApplyQueue } from "./apply-queue.js";
+import { DiskProgress } from "./disk-progress.js";
 import { hashText } from "./hash.js";
 import { applyConfigChange } from "./members.js";
 import { SessionTable } from "./sessions.js";
-import type { ConcurrentStateMachine, Result, StateMachine } from "./state-machine.js";
+import type { Result, SmEntry, StateMachine } from "./state-machine.js";
 import { MachineFailure, type RsmOptions } from "./types.js";
 
 const BATCH_ENTRIES_MAX = 256;
@@ -34,9 +36,16 @@ const UNREADABLE_CHANGE: ConfigChange = {
   bootstrap: false,
 };
 
+/** Machines that take entries in batches. */
+interface BatchMachine {
+  update(entries: readonly SmEntry[]): readonly Result[] | Promise<readonly Result[]>;
+}
+
 export class Applier {
   /** As of `applied`, unless an update is in flight. */
   readonly sessions: SessionTable;
+  /** Of an on-disk machine. */
+  readonly disk: DiskProgress | undefined;
   readonly #options: RsmOptions;
   readonly #queue: ApplyQueue;
   #applied: Index = 0;
@@ -52,7 +61,8 @@ export class Applier {
     this.#options = options;
     this.#queue = new ApplyQueue(options.crc32);
     this.#membership = options.membership;
-    this.sessions = new SessionTable(options.sessionLimits);
+    this.disk = options.machine.kind === "onDisk" ? new DiskProgress() : undefined;
+    this.sessions = new SessionTable({ ...options.sessionLimits, resultsMayBeLost: this.disk !== undefined });
   }
 
   get applied(): Index {
@@ -126,9 +136,10 @@ export class Applier {
 
   /** An entry of a session is applied by itself: what it does to the table must be done before the next one. */
   #application(entry: Entry, deadline: TimeMs): Promise<void> | undefined {
-    if (entry.session === undefined) return this.#update(deadline);
+    if (entry.session === undefined) return this.#updateUnlessHeld(entry, deadline);
     const verdict = this.sessions.begin(entry.session, entry.index);
-    if (verdict.kind === "apply") return this.#update(deadline);
+    if (verdict.kind === "apply") return this.#updateUnlessHeld(entry, deadline);
+    if (entry.index === this.disk?.held) throw this.#notOfThisLog(entry.index);
     this.#queue.take();
     this.#advance(entry);
     if (this.#isOwn(entry)) {
@@ -137,6 +148,19 @@ export class Applier {
       else sink.onRejected(entry.key.sequence, entry.index, verdict.code);
     }
     return undefined;
+  }
+
+  #updateUnlessHeld(entry: Entry, deadline: TimeMs): Promise<void> | undefined {
+    if (this.disk?.holds(entry.index) !== true) return this.#update(deadline);
+    this.#queue.take();
+    this.#advance(entry);
+    if (entry.session !== undefined) this.sessions.record(entry.session, undefined);
+    return undefined;
+  }
+
+  /** The machine says that this was the last entry it was given, but it was given to no machine. */
+  #notOfThisLog(index: Index): MachineFailure {
+    return this.fail(index, `the machine was opened at ${index}, which is no entry for it: it is not of this log`);
   }
 
   #update(deadline: TimeMs): Promise<void> | undefined {
@@ -154,7 +178,7 @@ export class Applier {
     return undefined;
   }
 
-  #updateBatch(machine: ConcurrentStateMachine, entries: readonly Entry[]): Promise<void> | undefined {
+  #updateBatch(machine: BatchMachine, entries: readonly Entry[]): Promise<void> | undefined {
     const { now } = this.#options;
     const first = entries[0]?.index ?? this.#applied;
     const started = now();
@@ -211,7 +235,10 @@ export class Applier {
     }
     if (this.#stopped) return;
     const last = entries[entries.length - 1];
-    if (last !== undefined) this.#advance(last);
+    if (last !== undefined) {
+      this.#advance(last);
+      this.disk?.gave(last.index);
+    }
     const { sink } = this.#options;
     for (let i = 0; i < entries.length; i++) {
       const entry = entries[i];
@@ -229,6 +256,7 @@ export class Applier {
   /** No-ops, metadata and config changes: nothing for the machine. */
   #internal(): undefined {
     const entry = this.#queue.take();
+    if (entry.index === this.disk?.held) throw this.#notOfThisLog(entry.index);
     this.#advance(entry);
     if (entry.type !== EntryType.ConfigChange) {
       const { replicaId, incarnation, sink } = this.#options;

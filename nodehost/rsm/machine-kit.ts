@@ -4,23 +4,38 @@
  *
  * It looks for: results or hashes that differ between two replicas, clock or randomness in `update`, kept views of
  * command bytes, batches that matter, snapshots that lose or mix state, chunk boundaries that matter in recovery, and
- * snapshots that include updates made after `prepareSnapshot`. Hashes are compared only if the machine has getHash.
+ * snapshots that include updates made after `prepareSnapshot`. Of on-disk machines also what machine-kit-disk.ts looks
+ * for. Hashes are compared only if the machine has getHash.
  */
-import { errorText } from "../../shared/errors.js";
+import { errorText, OpError } from "../../shared/errors.js";
 import { createMachine } from "./create-machine.js";
-import type { App, Result, SmEntry } from "./state-machine.js";
-import type { Machine } from "./types.js";
+import { concat, Driven, NEVER } from "./machine-driver.js";
+import { DiskCheck, type KitDisk } from "./machine-kit-disk.js";
+import type { App, MachinePlace } from "./state-machine.js";
 
 export interface MachineProblem {
-  readonly check: "results" | "determinism" | "snapshot" | "recovery" | "point-in-time";
+  readonly check: "results" | "determinism" | "snapshot" | "recovery" | "point-in-time" | "restart" | "crash";
   readonly message: string;
 }
 
-const NEVER = new AbortController().signal;
+const NOWHERE: KitDisk = {
+  place: async () => ({ dataDir: "" }),
+  crash: async (place) => place,
+};
 
-/** What is wrong with the app's machine; [] if nothing was found. `commands` should touch every kind of command. */
-export async function checkStateMachine(app: App, commands: readonly Uint8Array[]): Promise<MachineProblem[]> {
-  const check = new Check(app, commands);
+/**
+ * What is wrong with the app's machine; [] if nothing was found. `commands` should touch every kind of command.
+ * Machines on disk need a `disk` for their files (DL_ERR_INVALID_ARGUMENT).
+ */
+export async function checkStateMachine(
+  app: App,
+  commands: readonly Uint8Array[],
+  disk?: KitDisk,
+): Promise<MachineProblem[]> {
+  if (app.kind === "onDisk" && disk === undefined) {
+    throw new OpError("DL_ERR_INVALID_ARGUMENT", "an on-disk machine is checked on a disk: give one");
+  }
+  const check = new Check(app, commands, disk ?? NOWHERE);
   await check.run();
   return check.problems;
 }
@@ -29,10 +44,12 @@ class Check {
   readonly problems: MachineProblem[] = [];
   readonly #app: App;
   readonly #commands: readonly Uint8Array[];
+  readonly #disk: KitDisk;
 
-  constructor(app: App, commands: readonly Uint8Array[]) {
+  constructor(app: App, commands: readonly Uint8Array[], disk: KitDisk) {
     this.#app = app;
     this.#commands = commands;
+    this.#disk = disk;
   }
 
   async run(): Promise<void> {
@@ -53,6 +70,20 @@ class Check {
     }
     await this.#pointInTime(half, halfHash);
     await reference.close();
+    if (this.#app.kind === "onDisk") await this.#onDisk();
+  }
+
+  async #onDisk(): Promise<void> {
+    const check = new DiskCheck({
+      disk: this.#disk,
+      commands: this.#commands,
+      open: async (place, indexes) => {
+        const machine = await this.#machine(9, place);
+        return { machine, index: await openAt(machine, indexes) };
+      },
+      report: (name, message) => this.#report(name, message),
+    });
+    await this.#try("restart", () => check.run());
   }
 
   /** A second replica, with other batches and another clock, must answer the same. */
@@ -99,7 +130,7 @@ class Check {
   async #pointInTime(half: number, halfHash: string | undefined): Promise<void> {
     const writer = await this.#replica("point-in-time", 4);
     const reader = await this.#replica("point-in-time", 5);
-    if (writer === undefined || reader === undefined || writer.machine.kind !== "concurrent") return;
+    if (writer === undefined || reader === undefined || writer.machine.kind === "memory") return;
     const { machine } = writer.machine;
     await writer.apply(0, half, 1);
     const prepared = machine.prepareSnapshot();
@@ -128,8 +159,15 @@ class Check {
   }
 
   async #replica(check: MachineProblem["check"], replicaId: number): Promise<Driven | undefined> {
-    const machine = await this.#try(check, async () => createMachine(this.#app, 1, replicaId));
-    return machine === undefined ? undefined : new Driven(machine, this.#commands);
+    return this.#try(check, async () => {
+      const driven = await this.#machine(replicaId, await this.#disk.place());
+      await openAt(driven, [0, 0]);
+      return driven;
+    });
+  }
+
+  async #machine(replicaId: number, place: MachinePlace): Promise<Driven> {
+    return new Driven(createMachine(this.#app, { shardId: 1, replicaId }, place), this.#commands);
   }
 
   #same(check: MachineProblem["check"], found: readonly string[], expected: readonly string[]): void {
@@ -151,116 +189,10 @@ class Check {
   }
 }
 
-/** One machine driven through the commands, as hostile as the contract allows. */
-class Driven {
-  readonly machine: Machine;
-  readonly found: string[] = [];
-  readonly #commands: readonly Uint8Array[];
-
-  constructor(machine: Machine, commands: readonly Uint8Array[]) {
-    this.machine = machine;
-    this.#commands = commands;
-  }
-
-  /** Applies commands [from, to); one text per result. */
-  async apply(from: number, to: number, batch: number): Promise<string[]> {
-    const texts: string[] = [];
-    for (let at = from; at < to; at += batch) {
-      const entries = this.#commands.slice(at, Math.min(to, at + batch)).map((cmd, i) => ({
-        index: at + i + 1,
-        cmd: new Uint8Array(cmd),
-      }));
-      try {
-        const results = await this.#update(entries);
-        if (results.length !== entries.length) this.#note(`${results.length} results for ${entries.length} entries`);
-        for (const result of results) texts.push(this.#text(result));
-      } catch (error) {
-        this.#note(`update of entry ${at + 1} threw: ${errorText(error)}`);
-        texts.push(...entries.map(() => `threw ${errorText(error)}`));
-      }
-      // The bytes were a view for the duration of the call.
-      for (const { cmd } of entries) cmd.fill(0xa5);
-    }
-    return texts;
-  }
-
-  async save(): Promise<Uint8Array> {
-    const chunks: Uint8Array[] = [];
-    const sink = {
-      write: async (bytes: Uint8Array) => {
-        chunks.push(new Uint8Array(bytes));
-        await Promise.resolve();
-      },
-    };
-    const { kind, machine } = this.machine;
-    if (kind === "memory") await machine.saveSnapshot(sink, NEVER);
-    else await machine.saveSnapshot(machine.prepareSnapshot(), sink, NEVER);
-    return concat(chunks);
-  }
-
-  async recover(bytes: Uint8Array, chunkBytes: number): Promise<void> {
-    await this.machine.machine.recoverFromSnapshot(inChunks(bytes, chunkBytes), NEVER);
-  }
-
-  hash(): string | undefined {
-    return this.machine.machine.getHash?.();
-  }
-
-  async close(): Promise<void> {
-    await this.machine.machine.close();
-  }
-
-  async #update(entries: readonly SmEntry[]): Promise<readonly Result[]> {
-    const { kind, machine } = this.machine;
-    if (kind === "concurrent") return this.#watched(() => machine.update(entries));
-    const results: Result[] = [];
-    for (const entry of entries) results.push(await this.#watched(() => machine.update(entry)));
-    return results;
-  }
-
-  /** Runs the synchronous part of an update while clock and randomness are watched. */
-  #watched<T>(call: () => T): T {
-    const { random } = Math;
-    const { now } = Date;
-    const watch = (name: string, real: () => number): (() => number) => {
-      return () => {
-        this.#note(`update uses ${name}: replicas will differ`);
-        return real();
-      };
-    };
-    Math.random = watch("Math.random", random);
-    Date.now = watch("Date.now", now);
-    try {
-      return call();
-    } finally {
-      Math.random = random;
-      Date.now = now;
-    }
-  }
-
-  #text(result: Result | undefined): string {
-    if (!Number.isSafeInteger(result?.value)) {
-      this.#note(`a result's value is ${String(result?.value)}, expected an integer`);
-    }
-    const data = result?.data;
-    return `${String(result?.value)}:${data === undefined ? "-" : [...data].join(",")}`;
-  }
-
-  #note(problem: string): void {
-    if (!this.found.includes(problem)) this.found.push(problem);
-  }
-}
-
-async function* inChunks(bytes: Uint8Array, chunkBytes: number): AsyncGenerator<Uint8Array> {
-  for (let at = 0; at < bytes.length; at += chunkBytes) yield bytes.slice(at, at + chunkBytes);
-}
-
-function concat(chunks: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
-  let at = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, at);
-    at += chunk.length;
-  }
-  return bytes;
+/** Opens a machine on disk; throws unless the index it answers is one of [from, to]. 0 for others. */
+async function openAt({ machine: { kind, machine } }: Driven, [from, to]: readonly [number, number]): Promise<number> {
+  if (kind !== "onDisk") return 0;
+  const index = await machine.open(NEVER);
+  if (Number.isSafeInteger(index) && index >= from && index <= to) return index;
+  throw new Error(`open answered ${index}, expected ${from === to ? from : `${from} to ${to}`}`);
 }

@@ -5,9 +5,10 @@
  *
  * Invariants: entries are applied once each, in index order, one outstanding update at a time; `applied` and
  * `membership` move together with the sessions, so that a snapshot carries those of its index (P33, P36); a memory
- * machine is not updated while it is saved, no machine while it is restored; after a MachineFailure nothing runs any
- * more.
- * The code is split: what one entry does is in apply.ts, jobs that exclude each other are in jobs.ts.
+ * machine is not updated while it is saved, no machine while it is restored; the snapshot of an on-disk machine is
+ * written only when the machine is synced to it; after a MachineFailure nothing runs any more.
+ * The code is split: what one entry does is in apply.ts, jobs that exclude each other are in jobs.ts, what only on-disk
+ * machines need in disk-machine.ts.
  */
 import { assert } from "../../shared/assert.js";
 import type { EntryBlock } from "../../shared/codec/block.js";
@@ -16,18 +17,22 @@ import type { Index, Term } from "../../shared/types/ids.js";
 import type { Membership } from "../../shared/types/membership.js";
 import type { SnapshotMeta } from "../../shared/types/message.js";
 import { Applier } from "./apply.js";
+import { DiskMachine } from "./disk-machine.js";
+import { GuardedSource } from "./guarded-source.js";
 import { type Job, Jobs } from "./jobs.js";
 import { membershipHash } from "./members.js";
-import type { SnapshotSink, SnapshotSource } from "./state-machine.js";
-import type { MachineFailure, ReplicaStateMachine, RsmOptions } from "./types.js";
-
-type NewSnapshot = Omit<SnapshotMeta, "sizeBytes" | "directory">;
+import type { DiskSnapshot, SnapshotHeader } from "./snapshot-format.js";
+import { MachineStream } from "./snapshot-stream.js";
+import type { OnDiskStateMachine, SnapshotSink } from "./state-machine.js";
+import type { FoundState, MachineFailure, ReplicaStateMachine, RsmOptions, SnapshotStream } from "./types.js";
 
 export class Rsm implements ReplicaStateMachine {
   readonly #options: RsmOptions;
   readonly #applier: Applier;
+  readonly #disk: DiskMachine | undefined;
   readonly #jobs = new Jobs();
   #saving: Job | undefined;
+  #streaming: Job | undefined;
   #restoring = false;
   /** Index of the newest snapshot saved or restored. */
   #snapshotIndex: Index = 0;
@@ -36,6 +41,13 @@ export class Rsm implements ReplicaStateMachine {
   constructor(options: RsmOptions) {
     this.#options = options;
     this.#applier = new Applier(options);
+    const { machine: owned, store } = options;
+    const { disk } = this.#applier;
+    if (owned.kind === "onDisk" && disk !== undefined) this.#disk = new DiskMachine(owned.machine, disk, store);
+  }
+
+  get onDisk(): boolean {
+    return this.#disk !== undefined;
   }
 
   get applied(): Index {
@@ -52,6 +64,16 @@ export class Rsm implements ReplicaStateMachine {
 
   get backlog(): number {
     return this.#applier.backlog;
+  }
+
+  async start(found: FoundState, signal: AbortSignal): Promise<void> {
+    try {
+      await this.#disk?.open(found, signal);
+    } catch (error) {
+      const failure = this.#applier.fail(0, `the machine cannot be opened: ${errorText(error)}`);
+      throw isOpError(error) ? error : failure;
+    }
+    if (found.snapshot !== undefined) await this.restore(found.snapshot, signal);
   }
 
   enqueue(blocks: readonly EntryBlock[]): void {
@@ -71,7 +93,7 @@ export class Rsm implements ReplicaStateMachine {
     const { kind, machine } = this.#options.machine;
     const updating = this.#applier.updating;
     // A memory machine is not asked while it is changed: the answer waits for the update.
-    if (kind === "concurrent" || updating === undefined) return machine.lookup(query);
+    if (kind !== "memory" || updating === undefined) return machine.lookup(query);
     return updating.then(
       () => this.lookup(query),
       () => this.lookup(query),
@@ -93,6 +115,23 @@ export class Rsm implements ReplicaStateMachine {
     });
   }
 
+  async sync(): Promise<void> {
+    this.#refuseIfDown();
+    if (!this.#restoring) await this.#syncDisk();
+  }
+
+  async streamSnapshot(signal: AbortSignal): Promise<SnapshotStream> {
+    this.#refuseIfDown();
+    const { machine: owned } = this.#options;
+    if (owned.kind !== "onDisk") throw new OpError("DL_ERR_INVALID_OPERATION", "only on-disk machines are streamed");
+    if (this.#streaming !== undefined || this.#restoring) {
+      throw new OpError("DL_ERR_SYSTEM_BUSY", "a snapshot of this replica is already being sent or restored");
+    }
+    return new Promise((resolve, reject) => {
+      this.#jobs.run(signal, (job) => this.#stream(owned.machine, job, resolve)).catch(reject);
+    });
+  }
+
   async restore(meta: SnapshotMeta, signal: AbortSignal): Promise<void> {
     this.#refuseIfDown();
     assert(meta.index >= this.applied, `restore of ${meta.index} below applied ${this.applied}`); // P32
@@ -103,7 +142,9 @@ export class Rsm implements ReplicaStateMachine {
       try {
         // Nobody needs the snapshot of a state that is about to be replaced.
         await this.#saving?.abort();
+        await this.#streaming?.abort();
         await this.#settled();
+        await this.#disk?.settled();
         this.#refuseIfDown();
         await this.#recover(meta, job.signal);
       } finally {
@@ -116,6 +157,7 @@ export class Rsm implements ReplicaStateMachine {
   hash(): string | undefined {
     const down = this.#closing !== undefined || this.#applier.failure !== undefined;
     if (down || this.#restoring || this.#applier.updating !== undefined) return undefined;
+    if (this.#behindDisk) return undefined;
     return this.#options.machine.machine.getHash?.();
   }
 
@@ -138,6 +180,7 @@ export class Rsm implements ReplicaStateMachine {
     this.#applier.stop();
     await this.#jobs.abortAll();
     await this.#settled();
+    await this.#disk?.settled();
     await this.#options.machine.machine.close();
   }
 
@@ -157,16 +200,21 @@ export class Rsm implements ReplicaStateMachine {
       job.signal.throwIfAborted();
       const index = this.applied;
       if (index <= this.#snapshotIndex) throw new OpError("DL_ERR_NO_SNAPSHOT", `applied index is ${index}`);
-      const meta = this.#newMeta();
+      const header = this.#newHeader();
       const sessions = this.#applier.sessions.encode();
       let stored: SnapshotMeta;
       if (owned.kind === "memory") {
         const save = (sink: SnapshotSink): Promise<void> => owned.machine.saveSnapshot(sink, job.signal);
-        stored = await store.create(meta, save, job.signal, sessions);
+        stored = await store.create(header, save, job.signal, sessions);
+      } else if (owned.kind === "onDisk") {
+        const disk = this.#diskFacts(true);
+        release();
+        await this.#syncDisk();
+        stored = await store.create({ ...header, disk }, async () => {}, job.signal, sessions);
       } else {
         const prepared = owned.machine.prepareSnapshot();
         release();
-        stored = await this.#savePrepared(meta, { sessions, prepared }, job);
+        stored = await this.#savePrepared(header, { sessions, prepared }, job);
       }
       this.#snapshotIndex = Math.max(this.#snapshotIndex, index);
       return stored;
@@ -179,7 +227,7 @@ export class Rsm implements ReplicaStateMachine {
    * What was prepared is always saved, into nowhere if need be: the machine holds a view of an old state until then.
    */
   async #savePrepared(
-    meta: NewSnapshot,
+    header: SnapshotHeader,
     state: { readonly sessions: Uint8Array; readonly prepared: unknown },
     job: Job,
   ): Promise<SnapshotMeta> {
@@ -192,7 +240,7 @@ export class Rsm implements ReplicaStateMachine {
       return owned.machine.saveSnapshot(prepared, sink, job.signal);
     };
     try {
-      return await store.create(meta, save, job.signal, sessions);
+      return await store.create(header, save, job.signal, sessions);
     } catch (error) {
       if (!saved) {
         const nowhere: SnapshotSink = { write: () => Promise.reject(error) };
@@ -202,9 +250,58 @@ export class Rsm implements ReplicaStateMachine {
     }
   }
 
-  #newMeta(): NewSnapshot {
+  async #syncDisk(): Promise<void> {
+    try {
+      await this.#disk?.sync();
+    } catch (error) {
+      // A full disk may have room again; otherwise nobody knows what the machine still holds.
+      if (isOpError(error) && error.retryable) throw error;
+      throw this.#applier.fail(this.applied, `the machine cannot be synced: ${errorText(error)}`);
+    }
+  }
+
+  /** Lasts until the stream is closed, so that close and restore wait for it. */
+  async #stream(machine: OnDiskStateMachine, job: Job, opened: (stream: SnapshotStream) => void): Promise<void> {
+    this.#streaming = job;
+    try {
+      const stream = await this.#openStream(machine, job.signal);
+      job.signal.addEventListener("abort", () => void stream.close());
+      opened(stream);
+      await stream.closed;
+    } finally {
+      this.#streaming = undefined;
+    }
+  }
+
+  async #openStream(machine: OnDiskStateMachine, signal: AbortSignal): Promise<MachineStream> {
+    const release = this.#jobs.hold();
+    try {
+      await this.#settled();
+      this.#refuseIfDown();
+      signal.throwIfAborted();
+      // Its state is ahead of membership and sessions as applied.
+      if (this.#behindDisk) throw new OpError("DL_ERR_SHARD_NOT_READY", "the log is still being walked through");
+      const header = { ...this.#newHeader(), disk: this.#diskFacts(false) };
+      const sessions = this.#applier.sessions.encode();
+      const { crc32 } = this.#options;
+      return new MachineStream({ crc32, header, sessions, machine, prepared: machine.prepareSnapshot() });
+    } finally {
+      release();
+    }
+  }
+
+  get #behindDisk(): boolean {
+    return this.applied < (this.#applier.disk?.held ?? 0);
+  }
+
+  #newHeader(): SnapshotHeader {
     const { shardId, replicaId } = this.#options;
     return { shardId, replicaId, index: this.applied, term: this.appliedTerm, membership: this.membership };
+  }
+
+  #diskFacts(shrunk: boolean): DiskSnapshot | undefined {
+    const { disk } = this.#applier;
+    return disk === undefined ? undefined : { machineIndex: disk.checkpointIndex(this.applied), shrunk };
   }
 
   async #recover(meta: SnapshotMeta, signal: AbortSignal): Promise<void> {
@@ -214,9 +311,8 @@ export class Rsm implements ReplicaStateMachine {
     };
     const source = new GuardedSource(this.#options.store.load(meta, onSessions));
     try {
-      await this.#options.machine.machine.recoverFromSnapshot(source, signal);
-      signal.throwIfAborted();
-      await source.finish();
+      if (this.#disk !== undefined) await this.#disk.recover(meta, source, signal);
+      else await this.#recoverInMemory(source, signal);
       this.#applier.sessions.restore(sessions);
     } catch (error) {
       // The state is neither the old nor the new one: this replica must not go on.
@@ -224,8 +320,16 @@ export class Rsm implements ReplicaStateMachine {
       const failure = this.#applier.fail(meta.index, `snapshot cannot be restored: ${errorText(cause)}`);
       throw isOpError(cause) ? cause : failure;
     }
+    await this.#disk?.shrink(meta);
     this.#applier.restoredTo(meta);
     this.#snapshotIndex = meta.index;
+  }
+
+  async #recoverInMemory(source: GuardedSource, signal: AbortSignal): Promise<void> {
+    const { machine: owned } = this.#options;
+    if (owned.kind !== "onDisk") await owned.machine.recoverFromSnapshot(source, signal);
+    signal.throwIfAborted();
+    await source.finish();
   }
 
   #throwFailure(): void {
@@ -236,41 +340,5 @@ export class Rsm implements ReplicaStateMachine {
   #refuseIfDown(): void {
     this.#throwFailure();
     if (this.#closing !== undefined) throw new OpError("DL_ERR_SHARD_CLOSED", `shard ${this.#options.shardId}`);
-  }
-}
-
-/**
- * Remembers an error of the stored file even if the machine swallows it, and reads what the machine left unread, so
- * that the checksums of the whole file are always looked at.
- */
-class GuardedSource implements SnapshotSource {
-  readonly #chunks: AsyncIterator<Uint8Array>;
-  #done = false;
-  error: unknown;
-
-  constructor(source: SnapshotSource) {
-    this.#chunks = source[Symbol.asyncIterator]();
-  }
-
-  [Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
-    return { next: () => this.#next() };
-  }
-
-  async finish(): Promise<void> {
-    while (!this.#done) await this.#next();
-    if (this.error !== undefined) throw this.error;
-  }
-
-  async #next(): Promise<IteratorResult<Uint8Array>> {
-    if (this.#done) return { done: true, value: undefined };
-    try {
-      const step = await this.#chunks.next();
-      if (step.done === true) this.#done = true;
-      return step;
-    } catch (error) {
-      this.#done = true;
-      this.error = error;
-      throw error;
-    }
   }
 }

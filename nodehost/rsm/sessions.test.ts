@@ -69,6 +69,35 @@ test("a series is applied once; repeated it gets the same answer until the clien
   assert.equal(rig.applied, 2);
 });
 
+test("of an on-disk machine: a lost answer is told as such, and is no part of the hash nor of evictions", () => {
+  const limits = { resultsMayBeLost: true, bytesMax: 100 };
+  const whole = new Rig(limits);
+  const lossy = new Rig(limits);
+  for (const rig of [whole, lossy]) {
+    rig.register(A);
+    rig.register(B);
+    rig.propose(at(A, 2), new Uint8Array(40));
+  }
+  const verdict = lossy.table.begin(at(A, 3, 1), 4);
+  assert.equal(verdict.kind, "apply");
+  lossy.table.record(at(A, 3, 1), undefined);
+  assert.equal(whole.propose(at(A, 3, 1), new Uint8Array(40)).slice(0, 9), "applied 2");
+  assert.equal(lossy.table.hash(), whole.table.hash());
+  assert.equal(lossy.propose(at(A, 3, 1)), "DL_ERR_SESSION_RESULT_LOST");
+  assert.equal(whole.propose(at(A, 3, 1)).slice(0, 10), "answered 2");
+  // Above the bound: another kind of machine would lose the session, here answers go, the oldest first.
+  for (const rig of [whole, lossy]) rig.propose(at(B, 3, 2), new Uint8Array(60));
+  assert.deepEqual(whole.clients(), [A, B]);
+  assert.equal(lossy.table.hash(), whole.table.hash());
+  assert.equal(whole.propose(at(A, 2, 1)), "DL_ERR_SESSION_RESULT_LOST");
+  assert.equal(whole.propose(at(A, 3, 1)), "DL_ERR_SESSION_RESULT_LOST");
+  assert.equal(whole.propose(at(B, 3, 2)).slice(0, 10), "answered 3");
+  const copy = new SessionTable(limits);
+  copy.restore(whole.table.encode());
+  assert.deepEqual(copy.encode(), whole.table.encode());
+  assert.throws(() => new SessionTable().restore(whole.table.encode()), MalformedError, "elsewhere none can be lost");
+});
+
 test("answers are kept until told otherwise, also of a client that is behind with telling", () => {
   const rig = new Rig();
   rig.register(A);
@@ -197,6 +226,18 @@ test("golden bytes of the session area", () => {
     ].join(""),
   );
   assert.equal(new SessionTable().encode().length, 0);
+  const lost = new SessionTable({ resultsMayBeLost: true });
+  lost.begin({ ...b, clientId: "0123456789abcdef" }, 5);
+  lost.begin(at("0123456789abcdef", 6), 6);
+  lost.record(at("0123456789abcdef", 6), undefined);
+  assert.equal(
+    Buffer.from(lost.encode()).toString("hex"),
+    [
+      "01000000",
+      "0123456789abcdef" + "0500000000000000" + "0500000000000000" + "01000000",
+      "0600000000000000" + "04" + "0000000000000000",
+    ].join(""),
+  );
 });
 
 test("areas that cannot be are refused and leave the table as it was", () => {

@@ -8,6 +8,10 @@
  * series used before are stale: nothing that was applied can be applied again. Each proposal raises the series by one
  * and takes an entry, so a series never outruns the log.
  *
+ * Answers of an on-disk machine may be lost: what it holds from before a crash is not applied again. So there they are
+ * no part of the replicated state: which series were applied is, what was answered is not, neither in the hash nor in
+ * what decides about evictions. Above the bound of bytes the oldest answers are forgotten, as if lost.
+ *
  * Invariants: a series of a session is applied at most once while the session lives, and never after it was answered;
  * the table holds at most `sessionsMax` sessions, each a bounded number of results, all together a bounded number of
  * bytes. Nothing throws on what an entry may contain. Used by Applier and Rsm, and as it is by the simulator.
@@ -31,24 +35,29 @@ export interface SessionView {
   readonly clientId: string;
   readonly registeredAt: Index;
   readonly respondedTo: number;
-  /** By series, in order of application. */
-  readonly results: ReadonlyMap<number, Result>;
+  /** By series, in order of application; undefined: applied, but the answer is lost. */
+  readonly results: ReadonlyMap<number, Result | undefined>;
 }
 
 export interface SessionLimits {
   readonly sessionsMax: number;
   readonly resultsMax: number;
   readonly bytesMax: number;
+  /** Of an on-disk machine: answers are local. Default false. */
+  readonly resultsMayBeLost: boolean;
 }
 
 interface Session extends SessionView {
   respondedTo: number;
-  readonly results: Map<number, Result>;
+  readonly results: Map<number, Result | undefined>;
 }
 
 const APPLY: SessionVerdict = { kind: "apply" };
 const FLAG_NEGATIVE = 1;
 const FLAG_DATA = 2;
+const FLAG_LOST = 4;
+/** Forgetting answers goes on down to this part of the bound, so that it is rarely begun. */
+const KEPT_SHARE = 0.75;
 /** Encoded, without results. */
 const SESSION_BYTES = 28;
 const NO_DATA = new Uint8Array(0);
@@ -65,6 +74,7 @@ export class SessionTable {
       sessionsMax: limits.sessionsMax ?? LIMITS.sessionsPerShardMax,
       resultsMax: limits.resultsMax ?? LIMITS.sessionResultsMax,
       bytesMax: limits.bytesMax ?? LIMITS.sessionResultBytesMax,
+      resultsMayBeLost: limits.resultsMayBeLost ?? false,
     };
   }
 
@@ -90,16 +100,20 @@ export class SessionTable {
     this.#touch(session);
     this.#respond(session, respondedTo);
     if (seriesId <= session.respondedTo) return refused("DL_ERR_SESSION_STALE");
+    if (!session.results.has(seriesId)) return APPLY;
     const known = session.results.get(seriesId);
-    return known === undefined ? APPLY : answered(copyOf(known));
+    return known === undefined ? refused("DL_ERR_SESSION_RESULT_LOST") : answered(copyOf(known));
   }
 
-  /** The machine's answer to the entry that `begin` let through. Keeps a copy. */
-  record(entry: EntrySession, result: Result): void {
+  /**
+   * The machine's answer to the entry that `begin` let through. Keeps a copy. Undefined: the machine had applied the
+   * entry before it was opened, and nobody knows its answer.
+   */
+  record(entry: EntrySession, result: Result | undefined): void {
     const session = this.#sessions.get(entry.clientId);
     if (session === undefined) return;
-    session.results.set(entry.seriesId, copyOf(result));
-    this.#bytes += result.data?.length ?? 0;
+    session.results.set(entry.seriesId, result === undefined ? undefined : copyOf(result));
+    this.#bytes += result?.data?.length ?? 0;
     // A client that never says what it has seen: its oldest answer is taken as seen.
     if (session.results.size > this.#limits.resultsMax) this.#respond(session, Math.min(...session.results.keys()));
     this.#evict();
@@ -107,16 +121,16 @@ export class SessionTable {
 
   /** The whole table, least recently used session first (proto/FORMATS.md). No bytes when there is no session. */
   encode(): Uint8Array {
+    return this.#encode(true);
+  }
+
+  #encode(withResults: boolean): Uint8Array {
     if (this.#sessions.size === 0) return NO_DATA;
     const w = new ByteWriter(4 + this.#sessions.size * (SESSION_BYTES + 24) + this.#bytes);
     w.u32(this.#sessions.size);
     for (const { clientId, registeredAt, respondedTo, results } of this.#sessions.values()) {
       w.bytes(hexBytes(clientId)).u64(registeredAt).u64(respondedTo).u32(results.size);
-      for (const [series, { value, data }] of results) {
-        w.u64(series).u8((value < 0 ? FLAG_NEGATIVE : 0) | (data === undefined ? 0 : FLAG_DATA));
-        w.u64(Math.abs(value));
-        if (data !== undefined) w.blob(data);
-      }
+      for (const [series, result] of results) writeResult(w.u64(series), withResults ? result : undefined);
     }
     return w.finish();
   }
@@ -129,7 +143,7 @@ export class SessionTable {
       const count = r.u32();
       if (count === 0 || count * SESSION_BYTES > r.remaining) throw new MalformedError(`${count} sessions do not fit`);
       for (let i = 0; i < count; i++) {
-        const session = readSession(r);
+        const session = readSession(r, this.#limits.resultsMayBeLost);
         if (sessions.has(session.clientId)) throw new MalformedError(`session ${session.clientId} is there twice`);
         sessions.set(session.clientId, session);
       }
@@ -142,7 +156,7 @@ export class SessionTable {
 
   /** Equal on two replicas exactly when their tables are, order of use included. */
   hash(): string {
-    return hash64(this.encode());
+    return hash64(this.#encode(!this.#limits.resultsMayBeLost));
   }
 
   /** Registering again is a use like any other: it answers the same and changes nothing. */
@@ -168,18 +182,31 @@ export class SessionTable {
   #respond(session: Session, series: number): void {
     if (series <= session.respondedTo) return;
     session.respondedTo = series;
-    for (const [known, { data }] of session.results) {
+    for (const [known, result] of session.results) {
       if (known > series) continue;
-      this.#bytes -= data?.length ?? 0;
+      this.#bytes -= result?.data?.length ?? 0;
       session.results.delete(known);
     }
   }
 
   #evict(): void {
-    const { sessionsMax, bytesMax } = this.#limits;
+    const { sessionsMax, bytesMax, resultsMayBeLost } = this.#limits;
+    if (resultsMayBeLost && this.#bytes > bytesMax) this.#forget(bytesMax * KEPT_SHARE);
     for (const session of this.#sessions.values()) {
       if (this.#sessions.size <= sessionsMax && this.#bytes <= bytesMax) return;
       this.#remove(session);
+    }
+  }
+
+  /** Loses answers, of the sessions used longest ago first, until no more than `bytesMax` are kept. */
+  #forget(bytesMax: number): void {
+    for (const { results } of this.#sessions.values()) {
+      for (const [series, result] of results) {
+        if (this.#bytes <= bytesMax) return;
+        if (result?.data === undefined) continue;
+        this.#bytes -= result.data.length;
+        results.set(series, undefined);
+      }
     }
   }
 
@@ -204,11 +231,11 @@ function copyOf({ value, data }: Result): Result {
 
 function dataBytes(session: SessionView): number {
   let bytes = 0;
-  for (const { data } of session.results.values()) bytes += data?.length ?? 0;
+  for (const result of session.results.values()) bytes += result?.data?.length ?? 0;
   return bytes;
 }
 
-function readSession(r: ByteReader): Session {
+function readSession(r: ByteReader, mayBeLost: boolean): Session {
   const clientId = hexText(r.bytes(8));
   if (!isClientId(clientId)) throw new MalformedError("a session without client id");
   const session: Session = { clientId, registeredAt: r.u64(), respondedTo: r.u64(), results: new Map() };
@@ -218,15 +245,29 @@ function readSession(r: ByteReader): Session {
     if (series <= session.respondedTo || session.results.has(series)) {
       throw new MalformedError(`session ${clientId}: result of series ${series} cannot be`);
     }
-    session.results.set(series, readResult(r));
+    const result = readResult(r);
+    if (result === undefined && !mayBeLost) throw new MalformedError(`session ${clientId}: a result is lost`);
+    session.results.set(series, result);
   }
   return session;
 }
 
-function readResult(r: ByteReader): Result {
+function writeResult(w: ByteWriter, result: Result | undefined): void {
+  if (result === undefined) {
+    w.u8(FLAG_LOST).u64(0);
+    return;
+  }
+  const { value, data } = result;
+  w.u8((value < 0 ? FLAG_NEGATIVE : 0) | (data === undefined ? 0 : FLAG_DATA));
+  w.u64(Math.abs(value));
+  if (data !== undefined) w.blob(data);
+}
+
+function readResult(r: ByteReader): Result | undefined {
   const flags = r.u8();
-  if (flags > (FLAG_NEGATIVE | FLAG_DATA)) throw new MalformedError(`a session's result has flags ${flags}`);
+  if (flags > FLAG_LOST) throw new MalformedError(`a session's result has flags ${flags}`);
   const size = r.u64();
+  if (flags === FLAG_LOST) return undefined;
   const value = flags & FLAG_NEGATIVE ? -size : size;
   return flags & FLAG_DATA ? { value, data: r.blob().slice() } : { value };
 }

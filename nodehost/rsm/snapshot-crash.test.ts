@@ -62,7 +62,7 @@ const SCENARIOS: readonly Scenario[] = [
     prepare: (store) => create(store, 10),
     act: async (store, recorded) => {
       assert.ok(recorded !== undefined);
-      return [await store.receive(3, recorded, store.readFile(recorded))];
+      return [await store.receive({ replicaId: 3, onDisk: false }, recorded, store.readFile(recorded))];
     },
   },
   {

@@ -227,10 +227,24 @@ test("the error names the offset of the part that is wrong", async () => {
   assert.throws(() => parsed(file, 4096), new RegExp(`some/file at offset ${second}: checksum of block 1`));
 });
 
+test("golden bytes of version 3", async () => {
+  const disk = { machineIndex: 257, shrunk: true };
+  const header = encodeSnapshotHeader({ ...HEADER, disk }, Uint8Array.of(1, 2), crc32);
+  const hex = Buffer.from(header).toString("hex");
+  assert.equal(hex.slice(0, 48), "444c534e41505348" + "03000000" + "a7000000" + "01000000" + "00000000");
+  // Length and checksum of the session area, machine index; then the header's own checksum.
+  assert.equal(hex.slice(-40, -8), "02000000" + "9242ccb6" + "0101000000000000");
+  assert.deepEqual(decodeSnapshotHeader(header, crc32).header, { ...HEADER, disk });
+  const whole = encodeSnapshotHeader({ ...HEADER, disk: { ...disk, shrunk: false } }, new Uint8Array(0), crc32);
+  assert.equal(Buffer.from(whole).toString("hex").slice(32, 48), "00000000" + "00000000");
+  const ahead = encodeSnapshotHeader({ ...HEADER, disk: { ...disk, machineIndex: 259 } }, new Uint8Array(0), crc32);
+  assert.throws(() => decodeSnapshotHeader(ahead, crc32), /index 258 of a machine at 259/);
+});
+
 test("a later version is refused as such, not as damage", () => {
   const bytes = encodeSnapshotHeader(HEADER, new Uint8Array(0), crc32);
   assert.deepEqual(decodeSnapshotHeader(bytes, crc32).header, HEADER);
-  bytes[8] = 3;
+  bytes[8] = 4;
   assert.throws(() => parsed(bytes, 64), hasCode("DL_ERR_VERSION"));
 });
 

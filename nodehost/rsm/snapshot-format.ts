@@ -1,27 +1,33 @@
 /**
- * The snapshot file, versions 1 and 2, little-endian:
+ * The snapshot file, versions 1 to 3, little-endian:
  *
- *   header   8 "DLSNAPSH"   u32 version   u32 header length (whole)   u32 flags (0)   u32 zero
+ *   header   8 "DLSNAPSH"   u32 version   u32 header length (whole)   u32 flags   u32 zero
  *            u32 meta length, meta (as in log records; size 0 and directory "" because the file does not know them)
- *            u32 session area length (version 1: 0)   version 2: u32 crc of the session area   u32 crc of all before it
- *   sessions version 2: the session area, as sessions.ts writes it
+ *            u32 session area length (version 1: 0)   from version 2: u32 crc of the session area
+ *            version 3: u64 machine index   u32 crc of all before it
+ *   sessions from version 2: the session area, as sessions.ts writes it
  *   block    u32 crc of all after it   u32 payload length (1 … 262144)   u32 ordinal (0, 1, …)   payload
  *   trailer  u32 crc of all after it   u32 0   u32 block count   u64 payload bytes   u32 crc of the block crcs, chained
  *            8 "DLSNPEND", and nothing after it
  *
- * A shard without sessions writes version 1, so that older readers refuse only files they would misread. The header
- * vouches for the session area by length and crc. The ordinal and the chained checksum tell blocks that were moved,
- * dropped or repeated. This file holds layout and
- * header; snapshot-writer.ts and snapshot-parser.ts stream, both with one block of memory. Used by SnapshotStore.
+ * A shard without sessions writes version 1, so that older readers refuse only files they would misread. Version 3 is
+ * of on-disk machines, flag 1 says that it has no payload: the machine's own state stands for it. The header vouches
+ * for the session area by length and crc. The ordinal and the chained checksum tell blocks that were moved,
+ * dropped or repeated. This file holds layout and header;
+ * snapshot-writer.ts and snapshot-parser.ts stream, both with one block of memory. Used by SnapshotStore.
  */
 import { ByteReader, ByteWriter, MalformedError } from "../../shared/codec/bytes.js";
 import type { Crc32 } from "../../shared/codec/crc32.js";
 import { readSnapshotMeta, writeSnapshotMeta } from "../../shared/codec/membership.js";
 import { OpError } from "../../shared/errors.js";
+import type { Index } from "../../shared/types/ids.js";
 import type { SnapshotMeta } from "../../shared/types/message.js";
 
-export const SNAPSHOT_VERSION = 2;
+export const SNAPSHOT_VERSION = 3;
 const VERSION_WITHOUT_SESSIONS = 1;
+const VERSION_WITH_SESSIONS = 2;
+const VERSION_ON_DISK = 3;
+const FLAG_SHRUNK = 1;
 export const SNAPSHOT_BLOCK_PAYLOAD_BYTES_MAX = 256 * 1024;
 export const SNAPSHOT_BLOCK_HEADER_BYTES = 12;
 export const SNAPSHOT_TRAILER_BYTES = 32;
@@ -34,8 +40,19 @@ export const SNAPSHOT_SESSIONS_BYTES_MAX = 16 * 1024 * 1024;
 const MAGIC = new TextEncoder().encode("DLSNAPSH");
 const END_MAGIC = new TextEncoder().encode("DLSNPEND");
 
+/** What a snapshot of an on-disk machine says besides. */
+export interface DiskSnapshot {
+  /** Last entry that was given to the machine; it may be below the snapshot's index, if no-ops follow. */
+  readonly machineIndex: Index;
+  /** Without payload: the machine holds at least `machineIndex` durably. */
+  readonly shrunk: boolean;
+}
+
 /** What the file knows of itself. */
-export type SnapshotHeader = Omit<SnapshotMeta, "sizeBytes" | "directory">;
+export interface SnapshotHeader extends Omit<SnapshotMeta, "sizeBytes" | "directory"> {
+  /** Undefined: of another kind of machine. */
+  readonly disk?: DiskSnapshot | undefined;
+}
 
 /** A decoded header and what follows it. */
 export interface SnapshotHead {
@@ -47,12 +64,16 @@ export interface SnapshotHead {
 
 /** `sessions` is the area that will follow; of any length, 0 included. */
 export function encodeSnapshotHeader(header: SnapshotHeader, sessions: Uint8Array, crc32: Crc32): Uint8Array {
-  const version = sessions.length === 0 ? VERSION_WITHOUT_SESSIONS : SNAPSHOT_VERSION;
+  const { disk } = header;
+  const withoutDisk = sessions.length === 0 ? VERSION_WITHOUT_SESSIONS : VERSION_WITH_SESSIONS;
+  const version = disk === undefined ? withoutDisk : VERSION_ON_DISK;
   const meta = new ByteWriter(256);
   writeSnapshotMeta(meta, { ...header, sizeBytes: 0, directory: "" });
-  const w = new ByteWriter(meta.length + 64).bytes(MAGIC).u32(version).u32(0).u32(0).u32(0);
+  const w = new ByteWriter(meta.length + 64).bytes(MAGIC).u32(version).u32(0);
+  w.u32(disk?.shrunk === true ? FLAG_SHRUNK : 0).u32(0);
   w.blob(meta.view()).u32(sessions.length);
   if (version > VERSION_WITHOUT_SESSIONS) w.u32(crc32(sessions));
+  if (disk !== undefined) w.u64(disk.machineIndex);
   w.patchU32(12, w.length + 4);
   return w.u32(crc32(w.view())).finish();
 }
@@ -83,7 +104,8 @@ export function decodeSnapshotHeader(bytes: Uint8Array, crc32: Crc32): SnapshotH
   const version = new ByteReader(bytes, MAGIC.length).u32();
   const r = new ByteReader(bytes, SNAPSHOT_PREFIX_BYTES, body);
   const flags = r.u32();
-  if (flags !== 0 || r.u32() !== 0) throw new MalformedError(`snapshot header flags are ${flags}, expected 0`);
+  const flagsMax = version === VERSION_ON_DISK ? FLAG_SHRUNK : 0;
+  if (flags > flagsMax || r.u32() !== 0) throw new MalformedError(`snapshot header flags are ${flags}`);
   const metaReader = new ByteReader(r.blob());
   const { shardId, replicaId, index, term, membership } = readSnapshotMeta(metaReader);
   metaReader.end();
@@ -93,8 +115,13 @@ export function decodeSnapshotHeader(bytes: Uint8Array, crc32: Crc32): SnapshotH
     throw new MalformedError(`session area of ${sessionBytes} bytes, expected at most ${sessionsMax}`);
   }
   const sessionsCrc = version === VERSION_WITHOUT_SESSIONS ? 0 : r.u32();
+  const disk = version === VERSION_ON_DISK ? { machineIndex: r.u64(), shrunk: flags === FLAG_SHRUNK } : undefined;
   r.end();
-  return { header: { shardId, replicaId, index, term, membership }, sessionBytes, sessionsCrc };
+  if (disk !== undefined && disk.machineIndex > index) {
+    throw new MalformedError(`snapshot of index ${index} of a machine at ${disk.machineIndex}`);
+  }
+  const header = { shardId, replicaId, index, term, membership };
+  return { header: disk === undefined ? header : { ...header, disk }, sessionBytes, sessionsCrc };
 }
 
 /** Fills the block header in front of a payload that starts at SNAPSHOT_BLOCK_HEADER_BYTES; returns its crc. */

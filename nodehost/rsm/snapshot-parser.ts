@@ -53,6 +53,11 @@ export class SnapshotParser {
     this.#options = options;
   }
 
+  /** Header and session area are behind. */
+  get headRead(): boolean {
+    return !["prefix", "header", "sessions"].includes(this.#state);
+  }
+
   /** Takes the next bytes of the file; returns the payloads of the blocks that they completed. */
   feed(chunk: Uint8Array): Uint8Array[] {
     const payloads: Uint8Array[] = [];

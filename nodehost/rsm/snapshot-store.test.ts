@@ -73,7 +73,7 @@ for (const [name, on] of [
       assert.equal(Buffer.compare(await collected(store.load(meta)), payload), 0);
       const sent = await collected(store.readFile(meta));
       assert.equal(sent.length, meta.sizeBytes);
-      const landed = await store.receive(2, meta, inChunks(sent, 100_001));
+      const landed = await store.receive({ replicaId: 2, onDisk: false }, meta, inChunks(sent, 100_001));
       assert.deepEqual(landed, { ...meta, replicaId: 2 });
       assert.equal(Buffer.compare(await collected(store.load(landed)), payload), 0);
       assert.deepEqual(await files.list(`${place.root}/snapshots/7-2`), [meta.directory]);
@@ -173,7 +173,7 @@ test("receive refuses what does not match the announcement, and leaves nothing b
       [meta, new Uint8Array(0), /ends within its prefix/],
     ];
     for (const [announced, bytes, message] of cases) {
-      const receiving = store.receive(2, announced, inChunks(bytes, 65_536));
+      const receiving = store.receive({ replicaId: 2, onDisk: false }, announced, inChunks(bytes, 65_536));
       await assert.rejects(receiving, (error) => hasCode("DL_ERR_MALFORMED")(error) && message.test(String(error)));
     }
     assert.deepEqual(await files.list("/snapshots/7-2"), []);
@@ -181,7 +181,7 @@ test("receive refuses what does not match the announcement, and leaves nothing b
       yield sent.subarray(0, 1000);
       throw new Error("connection lost");
     };
-    await assert.rejects(store.receive(2, meta, cut()), /connection lost/);
+    await assert.rejects(store.receive({ replicaId: 2, onDisk: false }, meta, cut()), /connection lost/);
     assert.deepEqual(await files.list("/snapshots/7-2"), []);
   }));
 
@@ -190,17 +190,17 @@ test("a snapshot that is there already and whole stays; a damaged one is replace
     const { store, files } = place;
     const meta = await create(store, 20);
     const sent = await collected(store.readFile(meta));
-    const landed = await store.receive(2, meta, inChunks(sent, 50));
+    const landed = await store.receive({ replicaId: 2, onDisk: false }, meta, inChunks(sent, 50));
     let renames = 0;
     files.fault = (operation) => {
       if (operation.kind === "names" && operation.path.includes("receiving")) renames += 1;
       return undefined;
     };
-    assert.deepEqual(await store.receive(2, meta, inChunks(sent, 50)), landed);
+    assert.deepEqual(await store.receive({ replicaId: 2, onDisk: false }, meta, inChunks(sent, 50)), landed);
     files.fault = undefined;
     files.flip(pathOf(place, landed), 60);
     await assert.rejects(collected(store.load(landed)), hasCode("DL_ERR_LOGDB_CORRUPT"));
-    assert.deepEqual(await store.receive(2, meta, inChunks(sent, 50)), landed);
+    assert.deepEqual(await store.receive({ replicaId: 2, onDisk: false }, meta, inChunks(sent, 50)), landed);
     assert.equal(await textOf(store.load(landed)), "state 20");
     assert.ok(renames > 0);
     assert.deepEqual(await files.list("/snapshots/7-2"), [landed.directory]);

@@ -4,8 +4,9 @@
  * and beside them, while something is under way, <name>.generating-<n>, .receiving-<n>, .removing-<n>.
  *
  * Invariant (P30): a directory with a final name holds a whole, synced file or does not exist: everything is written
- * under a temporary name, synced, renamed, and the parent synced; removal first renames back. Whether a whole file
- * counts is not known here: the log's record decides, and `removeOrphans` removes what no record names.
+ * under a temporary name, synced, renamed, and the parent synced; removal first renames back. A file without payload
+ * takes the place of the whole one in the same way. Whether a whole file counts is not known here: the log's record
+ * decides, and `removeOrphans` removes what no record names.
  * Called by Rsm (create, load), the engine (readFile, receive, prune, removeAll) and at start (removeOrphans).
  */
 import type { Crc32 } from "../../shared/codec/crc32.js";
@@ -15,7 +16,7 @@ import { LIMITS } from "../../shared/limits.js";
 import type { Index, ReplicaId, ShardId } from "../../shared/types/ids.js";
 import type { SnapshotMeta } from "../../shared/types/message.js";
 import { readChunks, SnapshotFile } from "./snapshot-file.js";
-import type { SnapshotHeader } from "./snapshot-format.js";
+import type { DiskSnapshot, SnapshotHeader } from "./snapshot-format.js";
 import { SnapshotParser } from "./snapshot-parser.js";
 import { SnapshotWriter } from "./snapshot-writer.js";
 import type { SnapshotSink, SnapshotSource } from "./state-machine.js";
@@ -59,40 +60,51 @@ class FileSnapshotStore implements SnapshotStore {
   }
 
   async create(
-    meta: SnapshotHeader,
+    header: SnapshotHeader,
     save: (sink: SnapshotSink) => Promise<void>,
     signal: AbortSignal,
     sessions?: Uint8Array,
   ): Promise<SnapshotMeta> {
-    const sizeBytes = await this.#land(meta.replicaId, { header: meta, suffix: "generating" }, async (file) => {
+    const sizeBytes = await this.#land(header.replicaId, { header, suffix: "generating" }, async (file) => {
       const writer = new SnapshotWriter(this.#crc32, (bytes) => {
         signal.throwIfAborted();
         return file.append(bytes);
       });
-      await writer.begin(meta, sessions);
+      await writer.begin(header, sessions);
       await save(writer);
       await writer.finish();
       signal.throwIfAborted();
     });
-    return { ...meta, sizeBytes, directory: snapshotDirectoryName(meta.index) };
+    const { shardId, replicaId, index, term, membership } = header;
+    return { shardId, replicaId, index, term, membership, sizeBytes, directory: snapshotDirectoryName(index) };
   }
 
-  async receive(replicaId: ReplicaId, meta: SnapshotMeta, chunks: AsyncIterable<Uint8Array>): Promise<SnapshotMeta> {
+  async receive(
+    replica: { readonly replicaId: ReplicaId; readonly onDisk: boolean },
+    meta: SnapshotMeta,
+    chunks: AsyncIterable<Uint8Array>,
+  ): Promise<SnapshotMeta> {
     const { shardId, index } = meta;
+    const { replicaId, onDisk } = replica;
+    const sizeMax = meta.sizeBytes === 0 && onDisk ? Number.POSITIVE_INFINITY : meta.sizeBytes;
     const sizeBytes = await this.#land(replicaId, { header: meta, suffix: "receiving" }, async (file) => {
       const name = `snapshot ${shardId}/${index} from replica ${meta.replicaId}`;
       const code = "DL_ERR_MALFORMED";
-      const onHeader = (header: SnapshotHeader): void => mustMatch(header, meta, { file: name, code });
+      const onHeader = (header: SnapshotHeader): void => {
+        mustMatch(header, meta, { file: name, code });
+        if ((header.disk !== undefined) === onDisk && header.disk?.shrunk !== true) return;
+        throw new OpError(code, `${name} is not of ${onDisk ? "an on-disk machine" : "a machine in memory"}`);
+      };
       const parser = new SnapshotParser({ crc32: this.#crc32, file: name, code, onHeader });
       for await (const chunk of chunks) {
-        if (file.sizeBytes + chunk.length > meta.sizeBytes) {
+        if (file.sizeBytes + chunk.length > sizeMax) {
           throw new OpError(code, `${name} is longer than the ${meta.sizeBytes} bytes announced`);
         }
         parser.feed(chunk);
         await file.append(chunk);
       }
       parser.end();
-      if (file.sizeBytes !== meta.sizeBytes) {
+      if (file.sizeBytes !== meta.sizeBytes && sizeMax === meta.sizeBytes) {
         throw new OpError(code, `${name} has ${file.sizeBytes} bytes, announced were ${meta.sizeBytes}`);
       }
     });
@@ -102,6 +114,35 @@ class FileSnapshotStore implements SnapshotStore {
 
   load(meta: SnapshotMeta, onSessions: (sessions: Uint8Array) => void = () => {}): SnapshotSource {
     return this.#load(meta, onSessions);
+  }
+
+  async describe(meta: SnapshotMeta): Promise<DiskSnapshot | undefined> {
+    return (await this.#readHead(meta)).header.disk;
+  }
+
+  async shrink(meta: SnapshotMeta): Promise<void> {
+    const { header, sessions } = await this.#readHead(meta);
+    const { disk } = header;
+    if (disk === undefined || disk.shrunk) return;
+    const directory = `${this.#replicaPath(meta.shardId, meta.replicaId)}/${meta.directory}`;
+    const temporary = `${directory}/${FILE_NAME}.shrinking`;
+    try {
+      // A leftover of an earlier start.
+      await this.#files.remove(temporary);
+      const file = await SnapshotFile.create(this.#files, temporary);
+      try {
+        const writer = new SnapshotWriter(this.#crc32, (bytes) => file.append(bytes));
+        await writer.begin({ ...header, disk: { ...disk, shrunk: true } }, sessions);
+        await writer.finish();
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await this.#files.rename(temporary, `${directory}/${FILE_NAME}`);
+      await this.#files.syncDirectory(directory);
+    } catch (error) {
+      throw translate(error, temporary);
+    }
   }
 
   async *readFile(meta: SnapshotMeta): AsyncGenerator<Uint8Array> {
@@ -243,6 +284,37 @@ class FileSnapshotStore implements SnapshotStore {
       throw new OpError(code, `${file} is missing`, { cause: error });
     }
     parser.end();
+  }
+
+  /** Header and sessions; no payload is read but what shares their chunks. */
+  async #readHead(meta: SnapshotMeta): Promise<{ readonly header: SnapshotHeader; readonly sessions: Uint8Array }> {
+    const file = this.#pathOf(meta);
+    const code = "DL_ERR_LOGDB_CORRUPT";
+    let header: SnapshotHeader | undefined;
+    let sessions: Uint8Array = new Uint8Array(0);
+    const parser = new SnapshotParser({
+      crc32: this.#crc32,
+      file,
+      code,
+      onHeader: (found) => {
+        mustMatch(found, meta, { file, code });
+        header = found;
+      },
+      onSessions: (found) => {
+        sessions = found;
+      },
+    });
+    try {
+      for await (const chunk of readChunks(this.#files, file, LIMITS.snapshotChunkBytes)) {
+        parser.feed(chunk);
+        if (parser.headRead) break;
+      }
+    } catch (error) {
+      if (!isMissing(error)) throw translate(error, file);
+      throw new OpError(code, `${file} is missing`, { cause: error });
+    }
+    if (header === undefined || !parser.headRead) throw new OpError(code, `${file} ends within its head`);
+    return { header, sessions };
   }
 
   #pathOf(meta: SnapshotMeta): string {

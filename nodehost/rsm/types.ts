@@ -12,11 +12,20 @@ import type { ConfigChange, Membership } from "../../shared/types/membership.js"
 import type { SnapshotMeta } from "../../shared/types/message.js";
 import type { SessionRefusal } from "../../shared/types/session.js";
 import type { SessionLimits } from "./sessions.js";
-import type { ConcurrentStateMachine, Result, SnapshotSink, SnapshotSource, StateMachine } from "./state-machine.js";
+import type { DiskSnapshot, SnapshotHeader } from "./snapshot-format.js";
+import type {
+  ConcurrentStateMachine,
+  OnDiskStateMachine,
+  Result,
+  SnapshotSink,
+  SnapshotSource,
+  StateMachine,
+} from "./state-machine.js";
 
 export type Machine =
   | { readonly kind: "memory"; readonly machine: StateMachine }
-  | { readonly kind: "concurrent"; readonly machine: ConcurrentStateMachine };
+  | { readonly kind: "concurrent"; readonly machine: ConcurrentStateMachine }
+  | { readonly kind: "onDisk"; readonly machine: OnDiskStateMachine };
 
 /** Called during `run`, in log order. */
 export interface RsmSink {
@@ -64,6 +73,23 @@ export class MachineFailure extends Error {
   }
 }
 
+/** What the log has of a replica that starts. */
+export interface FoundState {
+  readonly snapshot: SnapshotMeta | undefined;
+  /** Last entry in the log. */
+  readonly last: Index;
+}
+
+/** A snapshot of an on-disk machine on its way to somebody, made as it is read; there is no file of it here. */
+export interface SnapshotStream {
+  /** `sizeBytes` 0 and no directory: neither is known. */
+  readonly meta: SnapshotMeta;
+  /** A snapshot file's bytes, for one reader. A chunk is valid until the next one is asked for. */
+  readonly chunks: AsyncIterable<Uint8Array>;
+  /** Must be called, whether `chunks` was read or not. Resolves when the machine has let go of the prepared state. */
+  close(): Promise<void>;
+}
+
 export interface ReplicaStateMachine {
   /** Index and term of the last entry that went through. */
   readonly applied: Index;
@@ -80,8 +106,22 @@ export interface ReplicaStateMachine {
   run(budgetMs: number): "idle" | "more" | Promise<void>;
   /** Local read; synchronous or not as the machine is. */
   lookup(query: unknown): unknown;
-  /** Writes, syncs and renames a snapshot of the state at `applied`. DL_ERR_NO_SNAPSHOT if nothing new is applied. */
+  /** The machine keeps its own state: full snapshots of it are streamed, files have none. */
+  readonly onDisk: boolean;
+  /**
+   * First call: opens the machine and takes over the recorded snapshot; afterwards applied = its index. Rejects with
+   * DL_ERR_MACHINE_AHEAD, DL_ERR_MACHINE_BEHIND, DL_ERR_LOGDB_CORRUPT or MachineFailure.
+   */
+  start(found: FoundState, signal: AbortSignal): Promise<void>;
+  /**
+   * Writes, syncs and renames a snapshot of the state at `applied`; of an on-disk machine, syncs it and writes what it
+   * does not hold (membership, sessions). DL_ERR_NO_SNAPSHOT if nothing new is applied.
+   */
   saveSnapshot(signal: AbortSignal): Promise<SnapshotMeta>;
+  /** On-disk machines: what was applied before the call is durable in the machine. Others: nothing. */
+  sync(): Promise<void>;
+  /** On-disk machines: the state at `applied`, to be sent. DL_ERR_SYSTEM_BUSY while another stream is open. */
+  streamSnapshot(signal: AbortSignal): Promise<SnapshotStream>;
   /** Replaces the whole state by a stored snapshot; afterwards applied = meta.index. Drops enqueued entries ≤ it. */
   restore(meta: SnapshotMeta, signal: AbortSignal): Promise<void>;
   /** State hash at `applied` if the machine has one. */
@@ -99,7 +139,7 @@ export interface SnapshotStore {
    * rename; returns its final meta (directory, size).
    */
   create(
-    meta: Omit<SnapshotMeta, "sizeBytes" | "directory">,
+    header: SnapshotHeader,
     save: (sink: SnapshotSink) => Promise<void>,
     signal: AbortSignal,
     sessions?: Uint8Array,
@@ -109,13 +149,22 @@ export interface SnapshotStore {
    * area, if there is one. DL_ERR_LOGDB_CORRUPT naming file and offset.
    */
   load(meta: SnapshotMeta, onSessions?: (sessions: Uint8Array) => void): SnapshotSource;
+  /** What a stored snapshot is of an on-disk machine, undefined if of another. DL_ERR_LOGDB_CORRUPT. */
+  describe(meta: SnapshotMeta): Promise<DiskSnapshot | undefined>;
+  /** The machine has durably taken over what the snapshot holds: only the rest of it is kept. Atomic. */
+  shrink(meta: SnapshotMeta): Promise<void>;
   /** The file's bytes as they are, in chunks, for sending. */
   readFile(meta: SnapshotMeta): AsyncIterable<Uint8Array>;
   /**
    * Lands a received file: temp directory, every block checked against the header, sync, rename. Returns the meta as
-   * stored here (own directory name).
+   * stored here (own directory name, size). `sizeBytes` 0: not announced, as of a stream. DL_ERR_MALFORMED if it is
+   * not of the kind of machine that `replica` has.
    */
-  receive(replicaId: ReplicaId, meta: SnapshotMeta, chunks: AsyncIterable<Uint8Array>): Promise<SnapshotMeta>;
+  receive(
+    replica: { readonly replicaId: ReplicaId; readonly onDisk: boolean },
+    meta: SnapshotMeta,
+    chunks: AsyncIterable<Uint8Array>,
+  ): Promise<SnapshotMeta>;
   /** Removes all of the replica's snapshots but the newest `keep` ≤ `newest.index`, and never `newest` itself. */
   prune(shardId: ShardId, replicaId: ReplicaId, newest: SnapshotMeta, keep: number): Promise<void>;
   /** Removes temporary directories and snapshots that no record names. At start, before replicas run. */

@@ -32,5 +32,9 @@ export interface SessionState {
   readonly respondedTo: number;
 }
 
-/** Why a session's entry was not applied; codes of shared/errors.ts. */
-export type SessionRefusal = "DL_ERR_SESSION_NOT_FOUND" | "DL_ERR_SESSION_STALE" | "DL_ERR_INVALID_SESSION";
+/** Why a session's entry was not applied (again) and has no answer; codes of shared/errors.ts. */
+export type SessionRefusal =
+  | "DL_ERR_SESSION_NOT_FOUND"
+  | "DL_ERR_SESSION_STALE"
+  | "DL_ERR_INVALID_SESSION"
+  | "DL_ERR_SESSION_RESULT_LOST";

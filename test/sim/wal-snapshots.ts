@@ -105,7 +105,7 @@ export class WalSnapshots implements NodeSnapshots {
 
   land(meta: SnapshotMeta, chunks: readonly Uint8Array[], done: (landed: SnapshotMeta | undefined) => void): void {
     this.#node.world.stirred = true;
-    this.#store.receive(this.#node.id, meta, streamOf(chunks)).then(
+    this.#store.receive({ replicaId: this.#node.id, onDisk: false }, meta, streamOf(chunks)).then(
       (landed) => this.#later(() => done(landed)),
       (error: unknown) => this.#failed(error, () => done(undefined)),
     );

@@ -110,7 +110,7 @@ const REAL_TIME = new Map([
   ["nodehost/client/host-client.ts", "runs in applications, over real connections"],
   ["nodehost/api/grpc-service.ts", "closes real connections"],
   ["nodehost/api/host-dir.ts", "writes the time for people"],
-  ["nodehost/rsm/machine-kit.ts", "catches machines that use clock or chance"],
+  ["nodehost/rsm/machine-driver.ts", "catches machines that use clock or chance"],
 ]);
 
 test("only the Env knows time, timers and chance", () => {

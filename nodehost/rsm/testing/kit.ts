@@ -212,7 +212,8 @@ export interface Rig {
   readonly disk: SimDisk;
 }
 
-export function rig(machine: Machine, disk: SimDisk = new SimDisk()): Rig {
+export function rig(of: Machine | ((disk: SimDisk) => Machine), disk: SimDisk = new SimDisk()): Rig {
+  const machine = typeof of === "function" ? of(disk) : of;
   const sink = new RecordingSink();
   const clock = { ms: 0 };
   const store = createSnapshotStore({ files: disk, directory: "/snapshots", crc32 });

@@ -71,7 +71,7 @@ class Model {
 function tableText(table: SessionTable): string {
   const lines: string[] = [];
   for (const { clientId, registeredAt, respondedTo, results } of table.list()) {
-    const answers = [...results].map(([series, { value, data }]) => `${series}=${value}:${data?.join(",") ?? ""}`);
+    const answers = [...results].map(([series, r]) => `${series}=${r?.value}:${r?.data?.join(",") ?? ""}`);
     lines.push(`${clientId} ${registeredAt} ${respondedTo} ${answers}`);
   }
   return lines.join("; ");
