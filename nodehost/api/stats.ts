@@ -27,6 +27,10 @@ export interface ShardStats {
   readonly voters: number;
   readonly nonVotings: number;
   readonly witnesses: number;
+  /** Entries in memory that are not yet both applied and durable here. */
+  readonly memoryBytes: number;
+  /** On a leader: its memory or that of a voter is full, proposals are refused (see `maxInMemLogBytes`). */
+  readonly memoryLimited: boolean;
   /** Proposals of this host's callers that are not answered. An upper bound. */
   readonly openProposals: number;
   readonly openReads: number;
@@ -84,6 +88,8 @@ export function shardStats(replica: Replica, nowMs: TimeMs): ShardStats {
     voters: membership.voters.size,
     nonVotings: membership.nonVotings.size,
     witnesses: membership.witnesses.size,
+    memoryBytes: status.memoryBytes,
+    memoryLimited: status.memoryLimited,
     openProposals: replica.proposals.size,
     openReads: replica.reads.size,
     fault: replica.fault,

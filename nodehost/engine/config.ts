@@ -20,6 +20,12 @@ export interface ReplicaConfig {
   readonly compactionOverhead?: number;
   /** Start as a non-voting member (informative: membership decides). Default false. */
   readonly isNonVoting?: boolean;
+  /**
+   * Bytes of entries in memory that are not yet both applied and durable, at the leader or at a voter, above which
+   * proposals are refused (DL_ERR_SYSTEM_BUSY) until 70 % of it is reached. 0 = only the general bound of 128 MiB per
+   * replica. Default 0.
+   */
+  readonly maxInMemLogBytes?: number;
   /** A leader refuses to make a voter of a non-voting member that is silent or lags by more entries. Default 1,000. */
   readonly promotionMaxLagEntries?: number;
   /** Promotes every non-voting member when this replica leads. Default: none are. Not for managed shards. */
@@ -54,6 +60,7 @@ export function completeConfig(config: ReplicaConfig): FullReplicaConfig {
     snapshotEntries: config.snapshotEntries ?? 10_000,
     compactionOverhead: config.compactionOverhead ?? 1_000,
     isNonVoting: config.isNonVoting ?? false,
+    maxInMemLogBytes: config.maxInMemLogBytes ?? 0,
     promotionMaxLagEntries: config.promotionMaxLagEntries ?? 1_000,
     autoPromote: config.autoPromote === undefined ? undefined : completePolicy("autoPromote", config.autoPromote),
     managed: config.managed ?? false,
@@ -64,6 +71,7 @@ export function completeConfig(config: ReplicaConfig): FullReplicaConfig {
   checkField("electionTicks", full.electionTicks, 1, "at least 1 tick");
   checkField("snapshotEntries", full.snapshotEntries, 0, "0 (off) or a number of entries");
   checkField("compactionOverhead", full.compactionOverhead, 0, "a number of entries");
+  checkField("maxInMemLogBytes", full.maxInMemLogBytes, 0, "0 (off) or a number of bytes");
   checkField("promotionMaxLagEntries", full.promotionMaxLagEntries, 0, "a number of entries");
   if (full.autoPromote !== undefined) {
     const refusal = full.managed ? managedError(full.shardId) : checkLag(full.autoPromote, full);

@@ -129,6 +129,7 @@ async function makeReplica(spec: MadeSpec, found: RecoveredReplica, ports: Repli
       inflightMessagesMax: LIMITS.inflightMessagesMax,
       replicateBytesMax: LIMITS.replicateBytesMax,
       cacheBytesMax: LIMITS.logCacheBytesMax,
+      maxInMemLogBytes: config.maxInMemLogBytes,
       promotionLagEntriesMax: config.promotionMaxLagEntries,
       autoPromote: config.autoPromote,
     },

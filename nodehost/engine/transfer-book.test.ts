@@ -24,6 +24,7 @@ function status(peers: readonly PeerStatus[]): RaftStatus {
     membership: { ...emptyMembership(), voters, nonVotings },
     peers,
     promotions: [],
+    ...{ memoryBytes: 0, memoryLimited: false },
   };
 }
 

@@ -25,6 +25,8 @@ function details(m: Message): string {
       return m.rejected ? ` rejects ${m.index}, hint ${m.hintIndex}/t${m.hintTerm}` : ` has ${m.index}`;
     case MessageType.Heartbeat:
       return ` commit ${m.commit} round ${m.round}`;
+    case MessageType.MemoryReport:
+      return ` ${m.bytes} bytes`;
     case MessageType.HeartbeatResp:
       return ` round ${m.round}`;
     case MessageType.InstallSnapshot:

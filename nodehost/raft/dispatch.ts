@@ -6,6 +6,7 @@ import {
   type HeartbeatMessage,
   type HeartbeatRespMessage,
   type InstallSnapshotMessage,
+  type MemoryReportMessage,
   type Message,
   MessageType,
   type PreVoteMessage,
@@ -35,6 +36,7 @@ import {
 } from "./election.js";
 import { handleHeartbeat, handleInstallSnapshot, handleReplicate } from "./follower.js";
 import { handleNotice, isFromRemoved, isOutdatedLineage } from "./membership.js";
+import { handleMemoryReport } from "./memory-limit.js";
 import { handleLatePropose, handlePropose, handleProposeDropped } from "./proposals.js";
 import { handleReadIndex, handleReadIndexResp } from "./readindex.js";
 import { handleHeartbeatResp, handleReplicateResp } from "./replication.js";
@@ -59,6 +61,7 @@ interface MessageByType {
   [MessageType.Propose]: ProposeMessage;
   [MessageType.ProposeDropped]: ProposeDroppedMessage;
   [MessageType.ProposeRefused]: ProposeRefusedMessage;
+  [MessageType.MemoryReport]: MemoryReportMessage;
   [MessageType.TimeoutNow]: TimeoutNowMessage;
   [MessageType.RemovedNotice]: RemovedNoticeMessage;
   [MessageType.Superseded]: SupersededMessage;
@@ -91,6 +94,7 @@ const FOLLOWER: Row = {
   [MessageType.ReadIndexResp]: handleReadIndexResp,
   [MessageType.Propose]: handleLatePropose,
   [MessageType.TimeoutNow]: handleTimeoutNow,
+  [MessageType.MemoryReport]: "ignore",
 };
 
 /** Row per role. Exported for the test that looks at every cell. */
@@ -109,6 +113,7 @@ export const ROLE_TABLE: Readonly<Record<RaftRole, Row>> = {
     [MessageType.ReadIndex]: "impossible",
     [MessageType.Propose]: "impossible",
     [MessageType.TimeoutNow]: "ignore",
+    [MessageType.MemoryReport]: "impossible",
   },
   leader: {
     ...ALL,
@@ -123,6 +128,7 @@ export const ROLE_TABLE: Readonly<Record<RaftRole, Row>> = {
     [MessageType.ReadIndexResp]: "ignore",
     [MessageType.Propose]: handlePropose,
     [MessageType.TimeoutNow]: "ignore",
+    [MessageType.MemoryReport]: handleMemoryReport,
   },
 };
 

@@ -11,6 +11,7 @@ import {
   type ReplicateMessage,
 } from "../../shared/types/message.js";
 import { BUSY_BYTES_MAX } from "./constants.js";
+import { reportMemory } from "./memory-limit.js";
 import { commonIndex } from "./replication.js";
 import { armElection, becomeFollower } from "./roles.js";
 import { send, sendHeartbeatResp } from "./send.js";
@@ -35,6 +36,7 @@ export function handleHeartbeat(s: RaftState, m: HeartbeatMessage): void {
   if (!follow(s, m.from)) return;
   s.log.commitTo(Math.min(m.commit, s.verified));
   sendHeartbeatResp(s, m.from, m.round);
+  reportMemory(s);
   // The leader knows a match that this replica cannot prove since its restart: ask for a Replicate to verify against.
   if (m.commit > s.verified) sendAck(s, Math.min(s.log.durable, s.verified));
 }

@@ -101,6 +101,7 @@ const message: fc.Arbitrary<Message> = fc
     incarnation: number,
     firstSequence: number,
     count: number,
+    bytes: number,
     reason: fc.constantFrom(...REFUSAL_REASONS),
   })
   .map((fields) => fields as Message);

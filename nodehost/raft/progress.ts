@@ -70,6 +70,9 @@ export class Progress {
   commitSent: Index = 0;
   /** Highest ReadIndex round it confirmed. */
   confirmedRound = 0;
+  /** What it last said of its memory. */
+  memoryBytes = 0;
+  memoryReportedMs: TimeMs = Number.NEGATIVE_INFINITY;
   snapshotIndex: Index = 0;
   snapshotSinceMs: TimeMs = 0;
   /** No new snapshot before this time, after one failed. */

@@ -15,6 +15,7 @@ import {
 } from "../../shared/types/message.js";
 import { appendSealed, sealNext } from "./append.js";
 import { BUSY_BYTES_MAX } from "./constants.js";
+import { isMemoryLimited } from "./memory-limit.js";
 import { isPremature } from "./promotion.js";
 import { dropProposal, send } from "./send.js";
 import type { RaftState, SeenSequences } from "./state.js";
@@ -44,7 +45,10 @@ function appendOrRefuse(s: RaftState, body: BlockBody): RefusalReason | undefine
   if (isTransferring(s)) return "transferring";
   if (isLeaving(s)) return "configChangePending";
   if (s.log.busyBytes > BUSY_BYTES_MAX) return "busy";
-  if (body.hasConfigChange) {
+  if (!body.hasConfigChange) {
+    s.memoryLimited = isMemoryLimited(s);
+    if (s.memoryLimited) return "busy";
+  } else {
     const free = s.log.pendingConfigs.length === 0 && s.log.commit >= s.termStart && body.count === 1;
     if (!free) return "configChangePending";
   }

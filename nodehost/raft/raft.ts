@@ -11,6 +11,7 @@ import { persisted } from "./durability.js";
 import { startElection } from "./election.js";
 import { type Inspection, inspect } from "./invariants.js";
 import { configChangeApplied, refreshMembership, restored } from "./membership.js";
+import { isMemoryLimited } from "./memory-limit.js";
 import { hasOutput, takeOutput } from "./output.js";
 import { beginPromotion, promotionStatus } from "./promotion.js";
 import { propose } from "./proposals.js";
@@ -63,6 +64,9 @@ export class Raft implements RaftCore {
   }
   get last(): Index {
     return this.#s.log.last;
+  }
+  get memoryBytes(): number {
+    return this.#s.log.busyBytes;
   }
   get membership(): Membership {
     return this.#s.membership;
@@ -165,8 +169,9 @@ export class Raft implements RaftCore {
       peers.push({ replicaId: id, match, next, state, active: lastContactMs >= activeSinceMs, lastContactMs });
     }
     const promotions = promotionStatus(s);
+    const memory = { memoryBytes: log.busyBytes, memoryLimited: role === "leader" && isMemoryLimited(s) };
     const head = { shardId, replicaId, role, term, vote, leaderId };
-    return { ...head, commit, applied, first, last, durable, membership, transferTarget, peers, promotions };
+    return { ...head, commit, applied, first, last, durable, membership, transferTarget, ...memory, peers, promotions };
   }
 
   /** What the invariant checks and tests look at; not for the engine. */

@@ -33,6 +33,7 @@ function setTerm(s: RaftState, term: Term, vote: ReplicaId): void {
 export function setLeader(s: RaftState, leaderId: ReplicaId): void {
   if (s.leaderId === leaderId) return;
   s.leaderId = leaderId;
+  s.memoryReported = false;
   abandonForwardedReads(s);
   if (leaderId !== 0) leaderKnown(s);
 }
@@ -65,6 +66,7 @@ export function becomeCandidate(s: RaftState): void {
 export function becomeLeader(s: RaftState): void {
   s.role = "leader";
   s.votes.clear();
+  s.memoryLimited = false;
   setLeader(s, s.id);
   s.peers = new Map();
   addPeers(s);

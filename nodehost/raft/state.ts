@@ -128,6 +128,10 @@ export class RaftState {
   transfer: Transfer | undefined;
   /** Leader only. */
   readonly promotions = new Map<ReplicaId, Promotion>();
+  /** As leader: proposals are refused. */
+  memoryLimited = false;
+  /** As follower: the leader's last news of our memory is that it is nearly full. */
+  memoryReported = false;
   /** The term led last, and what was seen of forwarded proposals in it. */
   ledBefore: { readonly term: Term; readonly seen: SeenSequences } | undefined;
 

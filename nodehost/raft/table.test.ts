@@ -44,6 +44,7 @@ const TABLE: Readonly<Record<RaftRole, Readonly<Record<Name, readonly string[]>>
     RemovedNotice: ["1:", "told to stop: removed"],
     Superseded: ["1:", "told to stop: superseded"],
     ProposeRefused: ["1:", "drops propose #77: busy"],
+    MemoryReport: [],
   },
   preCandidate: {
     PreVote: ["1→2 PreVoteResp t3 granted"],
@@ -76,6 +77,7 @@ const TABLE: Readonly<Record<RaftRole, Readonly<Record<Name, readonly string[]>>
     RemovedNotice: ["1: follower", "told to stop: removed"],
     Superseded: ["1: follower", "told to stop: superseded"],
     ProposeRefused: ["1:", "drops propose #77: busy"],
+    MemoryReport: [],
   },
   candidate: {
     PreVote: ["1→2 PreVoteResp t4 granted"],
@@ -110,6 +112,7 @@ const TABLE: Readonly<Record<RaftRole, Readonly<Record<Name, readonly string[]>>
     RemovedNotice: ["1: follower", "told to stop: removed"],
     Superseded: ["1: follower", "told to stop: superseded"],
     ProposeRefused: ["1:", "drops propose #77: busy"],
+    MemoryReport: ["1:", "counts impossible"],
   },
   leader: {
     PreVote: [],
@@ -139,6 +142,7 @@ const TABLE: Readonly<Record<RaftRole, Readonly<Record<Name, readonly string[]>>
     RemovedNotice: ["1: follower no leader peers", "drops readIndex #77: leaderChanged", "told to stop: removed"],
     Superseded: ["1: follower no leader peers", "drops readIndex #77: leaderChanged", "told to stop: superseded"],
     ProposeRefused: ["1:", "drops propose #77: busy"],
+    MemoryReport: [],
   },
 };
 
@@ -196,6 +200,7 @@ function messageOf(net: Net, node: TestNode, name: Name, ahead = 0): Message {
     Propose: { ...header, body },
     ProposeDropped: { ...header, ...refused },
     ProposeRefused: { ...header, ...refused, reason: "busy" },
+    MemoryReport: { ...header, bytes: 9 },
     TimeoutNow: header,
     RemovedNotice: header,
     Superseded: { ...header, lineage: 1 },
@@ -241,6 +246,7 @@ const ANSWERS_TO_LOWER: Readonly<Record<Name, string>> = {
   ProposeDropped: "drops propose #77: busy",
   ProposeRefused: "drops propose #77: busy",
   TimeoutNow: "",
+  MemoryReport: "",
   RemovedNotice: "",
   Superseded: "",
 };

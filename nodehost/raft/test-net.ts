@@ -120,6 +120,7 @@ export class Net {
       inflightMessagesMax: 8,
       replicateBytesMax: 1 << 16,
       cacheBytesMax: 1 << 20,
+      maxInMemLogBytes: 0,
       promotionLagEntriesMax: 1000,
       autoPromote: undefined,
       ...this.#config,

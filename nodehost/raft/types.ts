@@ -46,6 +46,8 @@ export interface RaftConfig {
   readonly replicateBytesMax: number;
   /** Durable, applied entries kept in memory for slow followers, in bytes. */
   readonly cacheBytesMax: number;
+  /** Unapplied entries in memory, here or at a voter, above which a leader refuses proposals. 0 = no such bound. */
+  readonly maxInMemLogBytes: number;
   /** A leader refuses to make a voter of a non-voting member that lags by more entries. */
   readonly promotionLagEntriesMax: number;
   /** Of every non-voting member, by whoever leads. */
@@ -219,6 +221,10 @@ export interface RaftStatus {
   readonly membership: Membership;
   /** Target of the transfer under way, 0 = none. On a leader: proposals are refused. */
   readonly transferTarget: ReplicaId;
+  /** Entries in memory that are not yet both applied and durable here, in bytes. */
+  readonly memoryBytes: number;
+  /** On a leader: its memory or that of a voter is full, proposals are refused. */
+  readonly memoryLimited: boolean;
   /** Filled on the leader only. */
   readonly peers: readonly PeerStatus[];
   /** Members that are to become voters by policy. On the leader only. */
@@ -235,6 +241,8 @@ export interface RaftCore {
   readonly commit: Index;
   readonly applied: Index;
   readonly last: Index;
+  /** As in RaftStatus. */
+  readonly memoryBytes: number;
   readonly membership: Membership;
   /** True when `takeOutput` would return something. */
   readonly hasOutput: boolean;

@@ -34,6 +34,8 @@ export function isPlausible(s: RaftState, m: Message): boolean {
       return inRange(m.index) && inRange(m.hintIndex) && inRange(m.hintTerm);
     case MessageType.Heartbeat:
       return m.term > 0 && inRange(m.commit) && isSafeUint(m.round);
+    case MessageType.MemoryReport:
+      return isSafeUint(m.bytes);
     case MessageType.HeartbeatResp:
       return isSafeUint(m.round);
     case MessageType.InstallSnapshot:

@@ -19,6 +19,7 @@
  *   Propose             then u32 length, body
  *   ProposeDropped      incarnation, firstSequence, count
  *   ProposeRefused      the same; then u8 reason                  wire version 2
+ *   MemoryReport        bytes                                     wire version 2
  *
  * Blocks pass through as they are and are checked, CRC included, when they arrive; they are copied out of the frame
  * so that a long-lived block does not keep a socket chunk alive. The decoder throws only MalformedError.
@@ -38,8 +39,8 @@ const SLAB_BLOCK_BYTES_MAX = 2048;
 const SLAB_BYTES = 16_384;
 
 /** Per type: how many integers it has, and which flags. Index 0 is no type. */
-const INTEGERS: readonly number[] = [0, 7, 5, 7, 5, 8, 8, 7, 6, 5, 8, 8, 5, 8, 5, 5, 5, 0, 8];
-const FLAGS: readonly number[] = [0, 0, FLAG, FLAG, FLAG, 0, FLAG, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const INTEGERS: readonly number[] = [0, 7, 5, 7, 5, 8, 8, 7, 6, 5, 8, 8, 5, 8, 5, 5, 5, 0, 8, 6];
+const FLAGS: readonly number[] = [0, 0, FLAG, FLAG, FLAG, 0, FLAG, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /** Appends messages to a writer. Holds a scratch row, so that encoding a message allocates nothing. */
 export class MessageEncoder {
@@ -105,6 +106,9 @@ export class MessageEncoder {
         return;
       case MessageType.ProposeDropped:
         this.#put(w, m.type, this.#extra(m.incarnation, m.firstSequence, m.count));
+        return;
+      case MessageType.MemoryReport:
+        this.#put(w, m.type, this.#extra(m.bytes, 0, 0));
         return;
       case MessageType.ProposeRefused:
         this.#put(w, m.type, this.#extra(m.incarnation, m.firstSequence, m.count));
@@ -245,6 +249,8 @@ export class MessageDecoder {
         return { type, shardId, from, to, term, lineage, body: this.#body(r) };
       case MessageType.ProposeDropped:
         return { type, shardId, from, to, term, lineage, incarnation: incarnation(a), firstSequence: b, count: c };
+      case MessageType.MemoryReport:
+        return { type, shardId, from, to, term, lineage, bytes: a };
       case MessageType.ProposeRefused: {
         const range = { incarnation: incarnation(a), firstSequence: b, count: c };
         // A reason of a later version: why does not matter to who may simply try again.

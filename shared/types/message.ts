@@ -26,6 +26,7 @@ export const MessageType = {
   RemovedNotice: 15,
   Superseded: 16,
   ProposeRefused: 18,
+  MemoryReport: 19,
 } as const;
 export type MessageType = (typeof MessageType)[keyof typeof MessageType];
 
@@ -114,6 +115,10 @@ export interface ProposeRefusedMessage extends Header<typeof MessageType.Propose
   readonly count: number;
   readonly reason: RefusalReason;
 }
+/** Entries in the sender's memory that are not yet both applied and durable there. Wire version 2. */
+export interface MemoryReportMessage extends Header<typeof MessageType.MemoryReport> {
+  readonly bytes: number;
+}
 export interface TimeoutNowMessage extends Header<typeof MessageType.TimeoutNow> {}
 /** You were removed from this shard (the receiver's id is in the sender's applied Removed set). */
 export interface RemovedNoticeMessage extends Header<typeof MessageType.RemovedNotice> {}
@@ -135,6 +140,7 @@ export type Message =
   | ProposeMessage
   | ProposeDroppedMessage
   | ProposeRefusedMessage
+  | MemoryReportMessage
   | TimeoutNowMessage
   | RemovedNoticeMessage
   | SupersededMessage;

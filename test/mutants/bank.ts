@@ -1,5 +1,6 @@
 /** The planted bugs. Each `find` must match exactly once in its file (bank.test.ts). */
 import { HISTORY } from "./bank-history.js";
+import { MEMORY } from "./bank-memory.js";
 import { PROMOTION } from "./bank-promotion.js";
 import { SESSION_MUTANTS } from "./bank-sessions.js";
 import { TRANSFERS } from "./bank-transfers.js";
@@ -377,5 +378,6 @@ export const MUTANTS: readonly Mutant[] = [
   ...TRANSFERS,
   ...HISTORY,
   ...PROMOTION,
+  ...MEMORY,
   ...SESSION_MUTANTS,
 ];

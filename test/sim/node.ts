@@ -152,6 +152,7 @@ export class ReplicaNode implements SimNode {
       inflightMessagesMax: o.inflightMessagesMax,
       replicateBytesMax: o.replicateBytesMax,
       cacheBytesMax: o.cacheBytesMax,
+      maxInMemLogBytes: o.maxInMemLogBytes,
       promotionLagEntriesMax: o.promotionLagEntriesMax,
       autoPromote: policyOf(o),
     };

@@ -12,10 +12,13 @@ export interface ProtocolOptions {
   readonly autoPromoteRounds: number;
   readonly autoPromoteLagEntries: number;
   readonly autoPromoteTimeoutMs: number;
+  /** 0 = off. */
+  readonly maxInMemLogBytes: number;
 }
 
 export function drawProtocol(seed: number, T: number): ProtocolOptions {
-  return { ...drawPromotion(new Prng(seed, 5), T) };
+  const r = new Prng(seed, 5);
+  return { ...drawPromotion(r, T), ...drawMemory(r) };
 }
 
 function drawPromotion(r: Prng, T: number) {
@@ -26,6 +29,10 @@ function drawPromotion(r: Prng, T: number) {
     autoPromoteLagEntries: Math.min(promotionLagEntriesMax, r.logRange(1, 100) - 1),
     autoPromoteTimeoutMs: r.logRange(T, 40 * T),
   };
+}
+
+function drawMemory(r: Prng) {
+  return { maxInMemLogBytes: r.chance(0.4) ? r.logRange(100, 20_000) : 0 };
 }
 
 /** The promotion policy of all nodes. */

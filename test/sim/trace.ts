@@ -91,6 +91,8 @@ export function formatMessage(m: Message): string {
         : `${head} accepted ${m.index}`;
     case MessageType.Heartbeat:
       return `${head} commit ${m.commit} round ${m.round}`;
+    case MessageType.MemoryReport:
+      return `${head} ${m.bytes} bytes`;
     case MessageType.HeartbeatResp:
       return `${head} round ${m.round}`;
     case MessageType.InstallSnapshot:

@@ -20,6 +20,7 @@ import { readsAreFresh } from "./r16.js";
 import { membershipAgrees } from "./r17.js";
 import { transfersAreSafe } from "./r19.js";
 import { promotionsAreEarned } from "./r22.js";
+import { memoryIsBounded } from "./r23.js";
 
 export function createInvariants(world: World): readonly Invariant[] {
   const all = [
@@ -42,6 +43,7 @@ export function createInvariants(world: World): readonly Invariant[] {
     membershipAgrees,
     transfersAreSafe,
     promotionsAreEarned,
+    memoryIsBounded,
     oracle,
   ];
   return all.map((create) => create(world));
