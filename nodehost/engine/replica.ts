@@ -162,10 +162,10 @@ export class Replica implements RsmSink, Timed {
       this.#tickRaft(nowMs);
       this.#queue.pack(
         (sequence) => this.#key(sequence),
-        (body) => this.raft.propose(body),
+        (body) => this.raft.propose(body, nowMs),
       );
       const sequence = this.reads.takeBatch(nowMs);
-      if (sequence > 0) this.raft.readIndex(this.#key(sequence));
+      if (sequence > 0) this.raft.readIndex(this.#key(sequence), nowMs);
       this.#leading.begin(this.raft, nowMs);
     } catch (error) {
       this.fence(errorText(error));

@@ -125,6 +125,7 @@ async function makeReplica(spec: MadeSpec, found: RecoveredReplica, ports: Repli
       witness: false,
       preVote: config.preVote,
       checkQuorum: config.checkQuorum,
+      quiesceAfterMs: 0,
       inflightBytesMax: LIMITS.inflightBytesMax,
       inflightMessagesMax: LIMITS.inflightMessagesMax,
       replicateBytesMax: LIMITS.replicateBytesMax,

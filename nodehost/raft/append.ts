@@ -14,6 +14,7 @@ export function sealNext(s: RaftState, body: BlockBody): EntryBlock {
 export function appendSealed(s: RaftState, block: EntryBlock): void {
   s.log.append(block);
   s.replicateDue = true;
+  s.activeMs = s.nowMs;
 }
 
 /** Appends entries of the leader itself. */

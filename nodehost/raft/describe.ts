@@ -31,6 +31,8 @@ function details(m: Message): string {
       return ` round ${m.round}`;
     case MessageType.InstallSnapshot:
       return ` ${m.snapshot.index}/t${m.snapshot.term}`;
+    case MessageType.Quiesce:
+      return ` at ${m.index}`;
     case MessageType.ReadIndex:
       return ` #${m.key.sequence}`;
     case MessageType.ReadIndexResp:

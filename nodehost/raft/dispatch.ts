@@ -14,6 +14,7 @@ import {
   type ProposeDroppedMessage,
   type ProposeMessage,
   type ProposeRefusedMessage,
+  type QuiesceMessage,
   type ReadIndexMessage,
   type ReadIndexRespMessage,
   type RemovedNoticeMessage,
@@ -38,6 +39,7 @@ import { handleHeartbeat, handleInstallSnapshot, handleReplicate } from "./follo
 import { handleNotice, isFromRemoved, isOutdatedLineage } from "./membership.js";
 import { handleMemoryReport } from "./memory-limit.js";
 import { handleLatePropose, handlePropose, handleProposeDropped } from "./proposals.js";
+import { handleQuiesce, rouses, wake } from "./quiesce.js";
 import { handleReadIndex, handleReadIndexResp } from "./readindex.js";
 import { handleHeartbeatResp, handleReplicateResp } from "./replication.js";
 import { becomeFollower } from "./roles.js";
@@ -62,6 +64,7 @@ interface MessageByType {
   [MessageType.ProposeDropped]: ProposeDroppedMessage;
   [MessageType.ProposeRefused]: ProposeRefusedMessage;
   [MessageType.MemoryReport]: MemoryReportMessage;
+  [MessageType.Quiesce]: QuiesceMessage;
   [MessageType.TimeoutNow]: TimeoutNowMessage;
   [MessageType.RemovedNotice]: RemovedNoticeMessage;
   [MessageType.Superseded]: SupersededMessage;
@@ -95,6 +98,7 @@ const FOLLOWER: Row = {
   [MessageType.Propose]: handleLatePropose,
   [MessageType.TimeoutNow]: handleTimeoutNow,
   [MessageType.MemoryReport]: "ignore",
+  [MessageType.Quiesce]: handleQuiesce,
 };
 
 /** Row per role. Exported for the test that looks at every cell. */
@@ -129,6 +133,7 @@ export const ROLE_TABLE: Readonly<Record<RaftRole, Row>> = {
     [MessageType.Propose]: handlePropose,
     [MessageType.TimeoutNow]: "ignore",
     [MessageType.MemoryReport]: handleMemoryReport,
+    [MessageType.Quiesce]: "impossible",
   },
 };
 
@@ -141,7 +146,9 @@ export function receive(s: RaftState, m: Message): void {
     if (!s.membership.removed.has(m.from)) handleNotice(s, m);
     return;
   }
-  if (isFromRemoved(s, m) || isOutdatedLineage(s, m) || !passesTermRule(s, m)) return;
+  if (isFromRemoved(s, m) || isOutdatedLineage(s, m)) return;
+  if (s.quiesced && rouses(s, m)) wake(s);
+  if (!passesTermRule(s, m)) return;
   call(s, ROLE_TABLE[s.role], m.type, m);
 }
 
@@ -181,5 +188,7 @@ function answerLowerTerm(s: RaftState, m: Message): void {
   else if (m.type === MessageType.Propose) handleLatePropose(s, m);
   // True for ever: a body is forwarded once, in one term. Its owner may campaign already, asked to by who refused it.
   else if (m.type === MessageType.ProposeDropped || m.type === MessageType.ProposeRefused) handleProposeDropped(s, m);
-  else if (m.type === MessageType.Replicate || m.type === MessageType.Heartbeat) sendHeartbeatResp(s, m.from, 0);
+  else if (m.type === MessageType.Replicate || m.type === MessageType.Heartbeat || m.type === MessageType.Quiesce) {
+    sendHeartbeatResp(s, m.from, 0);
+  }
 }

@@ -19,7 +19,7 @@ import type { RaftState } from "./state.js";
 import { configsReadable } from "./validate.js";
 
 /** The sender leads this term. False if another one already does. */
-function follow(s: RaftState, leaderId: ReplicaId): boolean {
+export function follow(s: RaftState, leaderId: ReplicaId): boolean {
   if (s.leaderId !== 0 && s.leaderId !== leaderId) {
     s.counters.contradictory += 1;
     return false;

@@ -159,7 +159,7 @@ test("a config change that nobody could decode is refused, forwarded or replicat
     { type: MessageType.Propose, shardId: SHARD, from: 2, to: 1, term, lineage: 0, body: bad() },
     net.nowMs,
   );
-  leader.raft.propose(bad());
+  leader.raft.propose(bad(), net.nowMs);
   assert.equal(leader.raft.last, last);
   net.run();
   assert.equal(net.node(2).dropped.length, 1);

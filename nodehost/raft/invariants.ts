@@ -4,6 +4,7 @@
  */
 import { assert } from "../../shared/assert.js";
 import type { Index, ReplicaId, Term } from "../../shared/types/ids.js";
+import { quiesceDue } from "./quiesce.js";
 import type { Counters, RaftState } from "./state.js";
 import type { PeerStatus, RaftRole } from "./types.js";
 
@@ -14,6 +15,8 @@ export interface Inspection {
   readonly term: Term;
   readonly vote: ReplicaId;
   readonly leaderId: ReplicaId;
+  readonly quiesced: boolean;
+  readonly quiesceDue: boolean;
   readonly durableTerm: Term;
   readonly durableVote: ReplicaId;
   readonly first: Index;
@@ -58,6 +61,8 @@ export function inspect(s: RaftState): Inspection {
     term: s.term,
     vote: s.vote,
     leaderId: s.leaderId,
+    quiesced: s.quiesced,
+    quiesceDue: quiesceDue(s),
     durableTerm: s.durableTerm,
     durableVote: s.durableVote,
     first: log.first,
@@ -96,10 +101,20 @@ export function checkInvariants(raft: { inspect(): Inspection }, previous?: Insp
   assert(now.verified <= now.last, `R8 ${who}: verified ${now.verified} above last ${now.last}`);
   assert(now.durableTerm <= now.term, `R9 ${who}: durable term ${now.durableTerm} above term ${now.term}`);
   assert(!now.witness || now.role === "follower", `R20 ${who}: a witness is ${now.role}`);
+  if (now.quiesced) checkRest(now, who);
   if (now.role === "leader") checkLeader(now, who);
   else assert(now.peers.length === 0, `R13 ${who}: ${now.role} keeps progress of peers`);
   if (previous !== undefined) checkSteps(previous, now, who);
   return now;
+}
+
+function checkRest(now: Inspection, who: string): void {
+  assert(now.role === "leader" || now.role === "follower", `R21 ${who}: a ${now.role} at rest`);
+  assert(now.commit === now.last, `R21 ${who}: at rest with commit ${now.commit}, last ${now.last}`);
+  assert(now.durable === now.last, `R21 ${who}: at rest with durable ${now.durable}, last ${now.last}`);
+  assert(now.durableTerm === now.term, `R21 ${who}: at rest in a term that is not durable`);
+  assert(now.leaderId !== 0 && now.transferTarget === 0, `R21 ${who}: at rest without a leader, or handing over`);
+  assert(now.pendingConfigs.length === 0 && !now.restoring, `R21 ${who}: at rest with something to apply`);
 }
 
 function checkLeader(now: Inspection, who: string): void {

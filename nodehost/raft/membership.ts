@@ -43,6 +43,7 @@ export function refreshMembership(s: RaftState): void {
     for (const id of s.peers.keys()) if (roleOf(membership, id) === undefined) s.peers.delete(id);
     for (const id of s.forwardedSeen.keys()) if (roleOf(membership, id) === undefined) s.forwardedSeen.delete(id);
     addPeers(s);
+    s.activeMs = s.nowMs;
     recheckTarget(s);
     recheckPromotions(s);
     maybeCommit(s);

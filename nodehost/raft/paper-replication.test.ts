@@ -78,7 +78,7 @@ test("5.3: the leader repeats what gets lost until every follower has stored eve
     return passes;
   };
   for (let i = 0; i < 30; i++) {
-    net.leader()?.raft.propose(net.body(net.leader()?.id ?? 1, `p${i}`));
+    net.leader()?.raft.propose(net.body(net.leader()?.id ?? 1, `p${i}`), net.nowMs);
     net.elapse(HEARTBEAT);
   }
   net.passes = () => true;

@@ -105,7 +105,7 @@ export function isPremature(s: RaftState, change: ConfigChange): boolean {
   const peer = s.peers.get(change.replicaId);
   // match 0: it never answered this leader.
   if (peer === undefined || peer.match === 0) return true;
-  if (s.nowMs - peer.lastContactMs > s.config.electionTimeoutMs) return true;
+  if (s.nowMs - s.contactMs(peer) > s.config.electionTimeoutMs) return true;
   return s.log.last - peer.match > s.config.promotionLagEntriesMax;
 }
 
@@ -115,6 +115,12 @@ export function expirePromotions(s: RaftState): void {
     if (promotion.gaveUp || promotion.appendedAt !== 0 || s.nowMs < promotion.deadlineMs) continue;
     giveUp(s, id, promotion, "timeout");
   }
+}
+
+/** True while a member is to become a voter. */
+export function isPromoting(s: RaftState): boolean {
+  for (const { gaveUp } of s.promotions.values()) if (!gaveUp) return true;
+  return false;
 }
 
 /** Leadership is lost. */

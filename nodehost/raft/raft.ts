@@ -15,6 +15,7 @@ import { isMemoryLimited } from "./memory-limit.js";
 import { hasOutput, takeOutput } from "./output.js";
 import { beginPromotion, promotionStatus } from "./promotion.js";
 import { propose } from "./proposals.js";
+import { leaderGone, leaderHeard, quiesce, wake } from "./quiesce.js";
 import { localRead } from "./readindex.js";
 import { armElection, canCampaign } from "./roles.js";
 import { snapshotCreated, snapshotSent } from "./snapshots.js";
@@ -71,6 +72,9 @@ export class Raft implements RaftCore {
   get membership(): Membership {
     return this.#s.membership;
   }
+  get quiesced(): boolean {
+    return this.#s.quiesced;
+  }
   get hasOutput(): boolean {
     return hasOutput(this.#s);
   }
@@ -85,11 +89,13 @@ export class Raft implements RaftCore {
     receive(this.#s, message);
   }
 
-  propose(body: BlockBody): void {
+  propose(body: BlockBody, nowMs: TimeMs): void {
+    this.#rouse(nowMs);
     propose(this.#s, body);
   }
 
-  readIndex(key: RequestKey): void {
+  readIndex(key: RequestKey, nowMs: TimeMs): void {
+    this.#rouse(nowMs);
     localRead(this.#s, key);
   }
 
@@ -130,12 +136,12 @@ export class Raft implements RaftCore {
   }
 
   campaign(nowMs: TimeMs): void {
-    this.#advance(nowMs);
+    this.#rouse(nowMs);
     if (this.#s.role !== "leader" && canCampaign(this.#s)) startElection(this.#s);
   }
 
   transferLeadership(target: ReplicaId, nowMs: TimeMs): TransferRefusal | undefined {
-    this.#advance(nowMs);
+    this.#rouse(nowMs);
     return beginTransfer(this.#s, target);
   }
 
@@ -145,13 +151,31 @@ export class Raft implements RaftCore {
   }
 
   promote(replicaId: ReplicaId, policy: PromotionPolicy, nowMs: TimeMs): PromotionRefusal | undefined {
-    this.#advance(nowMs);
+    this.#rouse(nowMs);
     return beginPromotion(this.#s, replicaId, policy);
   }
 
   stepDown(nowMs: TimeMs): void {
     this.#advance(nowMs);
     stepDown(this.#s);
+  }
+
+  quiesce(nowMs: TimeMs, isWatched: (member: ReplicaId) => boolean): boolean {
+    this.#advance(nowMs);
+    return quiesce(this.#s, isWatched);
+  }
+
+  wake(nowMs: TimeMs): void {
+    this.#rouse(nowMs);
+  }
+
+  leaderGone(nowMs: TimeMs): void {
+    this.#advance(nowMs);
+    leaderGone(this.#s);
+  }
+
+  leaderHeard(atMs: TimeMs): void {
+    leaderHeard(this.#s, atMs);
   }
 
   takeOutput(): Output {
@@ -165,18 +189,26 @@ export class Raft implements RaftCore {
     const activeSinceMs = s.nowMs - s.config.electionTimeoutMs;
     const transferTarget = s.transfer?.target ?? 0;
     const peers: PeerStatus[] = [];
-    for (const { id, match, next, state, lastContactMs } of s.peers.values()) {
-      peers.push({ replicaId: id, match, next, state, active: lastContactMs >= activeSinceMs, lastContactMs });
+    for (const peer of s.peers.values()) {
+      const { id, match, next, state, lastContactMs } = peer;
+      const active = s.quiesced || s.contactMs(peer) >= activeSinceMs;
+      peers.push({ replicaId: id, match, next, state, active, lastContactMs });
     }
     const promotions = promotionStatus(s);
     const memory = { memoryBytes: log.busyBytes, memoryLimited: role === "leader" && isMemoryLimited(s) };
-    const head = { shardId, replicaId, role, term, vote, leaderId };
+    const head = { shardId, replicaId, role, term, vote, leaderId, quiesced: s.quiesced };
     return { ...head, commit, applied, first, last, durable, membership, transferTarget, ...memory, peers, promotions };
   }
 
   /** What the invariant checks and tests look at; not for the engine. */
   inspect(): Inspection {
     return inspect(this.#s);
+  }
+
+  /** For inputs that a replica at rest must not sleep through. */
+  #rouse(nowMs: TimeMs): void {
+    this.#advance(nowMs);
+    wake(this.#s);
   }
 
   /** Time never runs backwards here. */

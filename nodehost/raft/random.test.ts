@@ -110,7 +110,7 @@ class Chaos {
     });
     const body = this.net.body(node.id, ...texts);
     for (const [i, text] of texts.entries()) this.#texts.set(body.firstKey.sequence + i, text);
-    node.raft.propose(body);
+    node.raft.propose(body, this.net.nowMs);
   }
 
   #changeMembers(node: TestNode): void {

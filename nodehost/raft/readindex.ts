@@ -49,6 +49,7 @@ export function handleReadIndexResp(s: RaftState, m: ReadIndexRespMessage): void
 }
 
 function addRequest(s: RaftState, request: ReadRequest): void {
+  s.activeMs = s.nowMs;
   if (s.reads.size < READ_REQUESTS_MAX) s.reads.waiting.push(request);
   else if (request.from === s.id) dropRead(s, request.key, "busy");
   else answer(s, request, 0);

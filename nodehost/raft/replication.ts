@@ -149,7 +149,10 @@ export function hasQuorumContact(s: RaftState): boolean {
   const { scratch } = s;
   scratch.length = 0;
   const never = Number.NEGATIVE_INFINITY;
-  for (const id of s.voterIds) scratch.push(id === s.id ? s.nowMs : (s.peers.get(id)?.lastContactMs ?? never));
+  for (const id of s.voterIds) {
+    const peer = s.peers.get(id);
+    scratch.push(id === s.id ? s.nowMs : peer === undefined ? never : s.contactMs(peer));
+  }
   return quorumValue(scratch) >= s.nowMs - s.config.electionTimeoutMs;
 }
 

@@ -42,6 +42,7 @@ export function setLeader(s: RaftState, leaderId: ReplicaId): void {
 export function becomeFollower(s: RaftState, term: Term, leaderId: ReplicaId): void {
   if (s.role === "leader") leaveLeadership(s);
   if (s.role !== "follower") armElection(s);
+  s.quiesced = false;
   s.role = "follower";
   if (term > s.term) setTerm(s, term, 0);
   setLeader(s, leaderId);
@@ -71,6 +72,7 @@ export function becomeLeader(s: RaftState): void {
   s.peers = new Map();
   addPeers(s);
   s.heartbeatDueMs = s.nowMs + s.config.heartbeatIntervalMs;
+  s.contactSinceMs = s.nowMs;
   s.termStart = s.log.last + 1;
   appendOwn(s, singleBody(EntryType.Noop, { replicaId: 0, incarnation: 0, sequence: 0 }, new Uint8Array(0)));
   recheckPromotions(s);

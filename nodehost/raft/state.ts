@@ -104,6 +104,9 @@ export class RaftState {
   /** Candidate whose granted vote is not answered yet, 0 = none. */
   owedVote: ReplicaId = 0;
 
+  /** At rest (quiesce.ts). */
+  quiesced = false;
+
   electionDeadlineMs: TimeMs = 0;
   leaderContactMs: TimeMs = Number.NEGATIVE_INFINITY;
   votes = new Map<ReplicaId, boolean>();
@@ -119,6 +122,10 @@ export class RaftState {
   /** Index of the first entry of the own term. */
   termStart: Index = 0;
   heartbeatDueMs: TimeMs = 0;
+  /** When something last kept the shard from rest. */
+  activeMs: TimeMs = 0;
+  /** Before this time the leader asked nobody, so that no silence can be held against anyone. */
+  contactSinceMs: TimeMs = Number.NEGATIVE_INFINITY;
   replicateDue = false;
   /** Of forwarded proposals, in this term. */
   forwardedSeen: SeenSequences = new Map();
@@ -193,6 +200,11 @@ export class RaftState {
 
   get hasMembership(): boolean {
     return this.voterIds.length > 0;
+  }
+
+  /** Since when a peer is silent: it was heard, or at rest and not asked, until then. */
+  contactMs(peer: Progress): TimeMs {
+    return Math.max(peer.lastContactMs, this.contactSinceMs);
   }
 
   /** Term at `index`, from memory or disk; undefined if forgotten or beyond the log. */

@@ -45,6 +45,7 @@ const TABLE: Readonly<Record<RaftRole, Readonly<Record<Name, readonly string[]>>
     Superseded: ["1:", "told to stop: superseded"],
     ProposeRefused: ["1:", "drops propose #77: busy"],
     MemoryReport: [],
+    Quiesce: ["1: rests"],
   },
   preCandidate: {
     PreVote: ["1→2 PreVoteResp t3 granted"],
@@ -78,6 +79,7 @@ const TABLE: Readonly<Record<RaftRole, Readonly<Record<Name, readonly string[]>>
     Superseded: ["1: follower", "told to stop: superseded"],
     ProposeRefused: ["1:", "drops propose #77: busy"],
     MemoryReport: [],
+    Quiesce: ["1: follower follows 2 rests"],
   },
   candidate: {
     PreVote: ["1→2 PreVoteResp t4 granted"],
@@ -113,6 +115,7 @@ const TABLE: Readonly<Record<RaftRole, Readonly<Record<Name, readonly string[]>>
     Superseded: ["1: follower", "told to stop: superseded"],
     ProposeRefused: ["1:", "drops propose #77: busy"],
     MemoryReport: ["1:", "counts impossible"],
+    Quiesce: ["1: follower follows 2 rests"],
   },
   leader: {
     PreVote: [],
@@ -143,6 +146,7 @@ const TABLE: Readonly<Record<RaftRole, Readonly<Record<Name, readonly string[]>>
     Superseded: ["1: follower no leader peers", "drops readIndex #77: leaderChanged", "told to stop: superseded"],
     ProposeRefused: ["1:", "drops propose #77: busy"],
     MemoryReport: [],
+    Quiesce: ["1:", "counts impossible"],
   },
 };
 
@@ -156,7 +160,7 @@ function replicaIn(role: RaftRole): { net: Net; node: TestNode } {
   net.passes = () => false;
   // Something for answers to be about: a forwarded read, or a read and an entry that wait for followers.
   if (role !== "candidate" && role !== "preCandidate")
-    node.raft.readIndex({ replicaId: 1, incarnation: 1, sequence: 77 });
+    node.raft.readIndex({ replicaId: 1, incarnation: 1, sequence: 77 }, net.nowMs);
   if (role === "leader") net.propose(1, "b");
   if (role === "preCandidate" || role === "candidate") node.raft.campaign(net.nowMs);
   settle(net, node);
@@ -204,6 +208,7 @@ function messageOf(net: Net, node: TestNode, name: Name, ahead = 0): Message {
     TimeoutNow: header,
     RemovedNotice: header,
     Superseded: { ...header, lineage: 1 },
+    Quiesce: { ...header, index: last },
   };
   return { ...messages[name], type: MessageType[name] } as Message;
 }
@@ -249,6 +254,7 @@ const ANSWERS_TO_LOWER: Readonly<Record<Name, string>> = {
   MemoryReport: "",
   RemovedNotice: "",
   Superseded: "",
+  Quiesce: "HeartbeatResp round 0",
 };
 
 test("every role × message of a lower term: the sender is told the newer one, or nothing happens", () => {
@@ -293,7 +299,7 @@ test("every role × message of a higher term: follower of that term, but for vot
         continue;
       }
       assert.deepEqual([node.raft.role, node.raft.term], ["follower", term], `${role} × ${name}`);
-      const leads = name === "Replicate" || name === "Heartbeat" || name === "InstallSnapshot";
+      const leads = name === "Replicate" || name === "Heartbeat" || name === "InstallSnapshot" || name === "Quiesce";
       assert.equal(node.raft.leaderId, leads ? 2 : 0, `${role} × ${name}`);
     }
   }

@@ -116,6 +116,7 @@ export class Net {
       witness: disk.witness,
       preVote: true,
       checkQuorum: true,
+      quiesceAfterMs: 0,
       inflightBytesMax: 1 << 20,
       inflightMessagesMax: 8,
       replicateBytesMax: 1 << 16,
@@ -317,7 +318,7 @@ export class Net {
   }
 
   propose(id: ReplicaId, ...texts: string[]): void {
-    this.node(id).raft.propose(this.body(id, ...texts));
+    this.node(id).raft.propose(this.body(id, ...texts), this.nowMs);
   }
 
   change(id: ReplicaId, kind: ConfigChangeKind, replicaId: ReplicaId): void {
@@ -325,12 +326,12 @@ export class Net {
     const target = kind === "remove" ? "" : `h${replicaId}`;
     const cmd = encodeConfigChange({ kind, replicaId, target, expectedConfigChangeIndex: 0, bootstrap: false });
     const key = { replicaId: id, incarnation: 1, sequence: this.#sequence };
-    this.node(id).raft.propose(singleBody(EntryType.ConfigChange, key, cmd));
+    this.node(id).raft.propose(singleBody(EntryType.ConfigChange, key, cmd), this.nowMs);
   }
 
   read(id: ReplicaId): number {
     this.#sequence += 1;
-    this.node(id).raft.readIndex({ replicaId: id, incarnation: 1, sequence: this.#sequence });
+    this.node(id).raft.readIndex({ replicaId: id, incarnation: 1, sequence: this.#sequence }, this.nowMs);
     return this.#sequence;
   }
 

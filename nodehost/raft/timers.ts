@@ -9,6 +9,7 @@ import { askAgain, expireTransfer } from "./transfer.js";
 
 /** Time at which `tick` next has something to do. */
 export function deadlineMs(s: RaftState): TimeMs {
+  if (s.quiesced) return Number.POSITIVE_INFINITY;
   if (s.role === "leader") return Math.min(s.heartbeatDueMs, s.transfer?.deadlineMs ?? Number.POSITIVE_INFINITY);
   return s.isVoter && s.removed === undefined ? s.electionDeadlineMs : Number.POSITIVE_INFINITY;
 }

@@ -18,6 +18,7 @@ export function beginTransfer(s: RaftState, target: ReplicaId): TransferRefusal 
   if (s.role !== "leader") return "notLeader";
   if (s.transfer !== undefined || s.out.transfer !== undefined) return "busy";
   if (target === s.id || !s.membership.voters.has(target)) return "invalidTarget";
+  s.activeMs = s.nowMs;
   s.transfer = { target, deadlineMs: s.nowMs + s.config.electionTimeoutMs, asked: false };
   return undefined;
 }

@@ -41,6 +41,8 @@ export interface RaftConfig {
   readonly witness: boolean;
   readonly preVote: boolean;
   readonly checkQuorum: boolean;
+  /** A leader idle for so long may rest (`quiesce`); 0 = never. */
+  readonly quiesceAfterMs: number;
   readonly inflightBytesMax: number;
   readonly inflightMessagesMax: number;
   readonly replicateBytesMax: number;
@@ -200,7 +202,7 @@ export interface PeerStatus {
   readonly match: Index;
   readonly next: Index;
   readonly state: "probe" | "replicate" | "snapshot";
-  /** Answered within the last election timeout. */
+  /** Answered within the last election timeout, or is at rest. */
   readonly active: boolean;
   readonly lastContactMs: TimeMs;
 }
@@ -209,6 +211,7 @@ export interface RaftStatus {
   readonly shardId: ShardId;
   readonly replicaId: ReplicaId;
   readonly role: RaftRole;
+  readonly quiesced: boolean;
   readonly term: Term;
   readonly vote: ReplicaId;
   readonly leaderId: ReplicaId;
@@ -244,15 +247,17 @@ export interface RaftCore {
   /** As in RaftStatus. */
   readonly memoryBytes: number;
   readonly membership: Membership;
+  /** At rest: no heartbeats, no election timer. The owner must know the hosts of the members, and call `wake` in doubt. */
+  readonly quiesced: boolean;
   /** True when `takeOutput` would return something. */
   readonly hasOutput: boolean;
   tick(nowMs: TimeMs): void;
   /** A message of a peer, already checked for form. Can never throw on its content. */
   receive(message: Message, nowMs: TimeMs): void;
   /** Takes over `body`. Appended (leader), forwarded (follower), or reported in `dropped`. */
-  propose(body: BlockBody): void;
+  propose(body: BlockBody, nowMs: TimeMs): void;
   /** Asks for a linearizable read point. Answered in `readStates` or `dropped`, or lost (the owner times out). */
-  readIndex(key: RequestKey): void;
+  readIndex(key: RequestKey, nowMs: TimeMs): void;
   persisted(sequence: number): void;
   /** All entries ≤ index went through the state machine. */
   appliedTo(index: Index): void;
@@ -281,6 +286,14 @@ export interface RaftCore {
    * tells the end.
    */
   promote(replicaId: ReplicaId, policy: PromotionPolicy, nowMs: TimeMs): PromotionRefusal | undefined;
+  /** A leader idle for long enough goes to rest, if its state allows it; of `isWatched` see quiesce.ts. False if not. */
+  quiesce(nowMs: TimeMs, isWatched: (member: ReplicaId) => boolean): boolean;
+  /** At work again, in doubt whether all members rest. Nothing happens to a replica that does not. */
+  wake(nowMs: TimeMs): void;
+  /** The host of the leader is gone: a replica at rest elects another one. */
+  leaderGone(nowMs: TimeMs): void;
+  /** The leader's host was heard at `atMs`, and still leads this replica at rest: counts as contact (stickiness). */
+  leaderHeard(atMs: TimeMs): void;
   /** Give up leadership: no heartbeats, no proposals, follower without leader. */
   stepDown(nowMs: TimeMs): void;
   takeOutput(): Output;

@@ -42,6 +42,8 @@ export function isPlausible(s: RaftState, m: Message): boolean {
       return m.term > 0 && isPlausibleSnapshot(s, m.snapshot, m.term);
     case MessageType.ReadIndexResp:
       return inRange(m.index);
+    case MessageType.Quiesce:
+      return m.term > 0 && inRange(m.index);
     case MessageType.Propose:
       return m.body.count > 0 && m.body.firstKey.replicaId === m.from && isSafeUint(m.body.firstKey.sequence);
     case MessageType.ProposeDropped:

@@ -20,6 +20,7 @@
  *   ProposeDropped      incarnation, firstSequence, count
  *   ProposeRefused      the same; then u8 reason                  wire version 2
  *   MemoryReport        bytes                                     wire version 2
+ *   Quiesce             index                                     wire version 2
  *
  * Blocks pass through as they are and are checked, CRC included, when they arrive; they are copied out of the frame
  * so that a long-lived block does not keep a socket chunk alive. The decoder throws only MalformedError.
@@ -39,7 +40,7 @@ const SLAB_BLOCK_BYTES_MAX = 2048;
 const SLAB_BYTES = 16_384;
 
 /** Per type: how many integers it has, and which flags. Index 0 is no type. */
-const INTEGERS: readonly number[] = [0, 7, 5, 7, 5, 8, 8, 7, 6, 5, 8, 8, 5, 8, 5, 5, 5, 0, 8, 6];
+const INTEGERS: readonly number[] = [0, 7, 5, 7, 5, 8, 8, 7, 6, 5, 8, 8, 5, 8, 5, 5, 5, 6, 8, 6];
 const FLAGS: readonly number[] = [0, 0, FLAG, FLAG, FLAG, 0, FLAG, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /** Appends messages to a writer. Holds a scratch row, so that encoding a message allocates nothing. */
@@ -103,6 +104,9 @@ export class MessageEncoder {
       case MessageType.Propose:
         this.#put(w, m.type, this.#extra(0, 0, 0));
         w.blob(m.body.bytes);
+        return;
+      case MessageType.Quiesce:
+        this.#put(w, m.type, this.#extra(m.index, 0, 0));
         return;
       case MessageType.ProposeDropped:
         this.#put(w, m.type, this.#extra(m.incarnation, m.firstSequence, m.count));
@@ -245,6 +249,8 @@ export class MessageDecoder {
         const key = { replicaId: a, incarnation: incarnation(b), sequence: c };
         return { type, shardId, from, to, term, lineage, key, index: r.u64() };
       }
+      case MessageType.Quiesce:
+        return { type, shardId, from, to, term, lineage, index: a };
       case MessageType.Propose:
         return { type, shardId, from, to, term, lineage, body: this.#body(r) };
       case MessageType.ProposeDropped:

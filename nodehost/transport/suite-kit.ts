@@ -86,6 +86,7 @@ export function sampleMessages(): Message[] {
     { ...head, type: MessageType.TimeoutNow },
     { ...head, type: MessageType.RemovedNotice },
     { ...head, type: MessageType.Superseded },
+    { ...head, type: MessageType.Quiesce, index: 12 },
     { ...head, type: MessageType.ProposeRefused, incarnation: 9, firstSequence: 7, count: 3, reason: "notCaughtUp" },
     { ...head, type: MessageType.MemoryReport, bytes: 70_000 },
   ];

@@ -25,6 +25,7 @@ export const MessageType = {
   TimeoutNow: 14,
   RemovedNotice: 15,
   Superseded: 16,
+  Quiesce: 17,
   ProposeRefused: 18,
   MemoryReport: 19,
 } as const;
@@ -125,6 +126,11 @@ export interface RemovedNoticeMessage extends Header<typeof MessageType.RemovedN
 /** Your membership has a lower lineage than mine (`lineage`): fence yourself. */
 export interface SupersededMessage extends Header<typeof MessageType.Superseded> {}
 
+/** The leader and its whole log, which ends at `index` and is committed, are at rest. Wire version 2. */
+export interface QuiesceMessage extends Header<typeof MessageType.Quiesce> {
+  readonly index: Index;
+}
+
 export type Message =
   | PreVoteMessage
   | PreVoteRespMessage
@@ -143,7 +149,8 @@ export type Message =
   | MemoryReportMessage
   | TimeoutNowMessage
   | RemovedNoticeMessage
-  | SupersededMessage;
+  | SupersededMessage
+  | QuiesceMessage;
 
 /** What a snapshot claims: state and membership as of (index, term). */
 export interface SnapshotMeta {

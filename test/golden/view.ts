@@ -62,6 +62,7 @@ function changedFields(old: Before, node: TestNode, peers: boolean): string[] {
   if (is.vote !== was.vote) fields.push(is.vote === 0 ? "no vote" : `vote ${is.vote}`);
   if (is.leaderId !== was.leaderId && is.leaderId !== is.replicaId)
     fields.push(is.leaderId === 0 ? "no leader" : `follows ${is.leaderId}`);
+  if (is.quiesced !== was.quiesced) fields.push(is.quiesced ? "rests" : "wakes");
   if (is.first !== was.first) fields.push(`first ${is.first}`);
   if (is.last !== was.last || is.lastTerm !== was.lastTerm) fields.push(`last ${is.last}/t${is.lastTerm}`);
   if (is.durable !== was.durable) fields.push(`durable ${is.durable}`);

@@ -2,6 +2,7 @@
 import { HISTORY } from "./bank-history.js";
 import { MEMORY } from "./bank-memory.js";
 import { PROMOTION } from "./bank-promotion.js";
+import { QUIESCE } from "./bank-quiesce.js";
 import { SESSION_MUTANTS } from "./bank-sessions.js";
 import { TRANSFERS } from "./bank-transfers.js";
 import type { Mutant } from "./mutant.js";
@@ -380,4 +381,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...PROMOTION,
   ...MEMORY,
   ...SESSION_MUTANTS,
+  ...QUIESCE,
 ];

@@ -29,6 +29,8 @@ export class Ledger {
   sessionRefusals = 0;
   crashes = 0;
   readonly faults = new FaultCounts();
+  /** How often a leader went to rest. */
+  rests = 0;
   /** Snapshots of other replicas restored. */
   installs = 0;
   transfersDone = 0;

@@ -24,6 +24,7 @@ import type { SimLog } from "./log.js";
 import type { BlockDecoder, DecodedEntry, MachineState, SessionOutcome } from "./machine.js";
 import type { SimOptions } from "./options.js";
 import type { Prng } from "./prng.js";
+import type { PulseWatch } from "./pulse.js";
 import type { EventKind, EventQueue } from "./queue.js";
 import type { Trace } from "./trace.js";
 
@@ -113,6 +114,8 @@ export interface SimNode {
   /** Set by the nemesis: crash when the current input is done. */
   crashSoon: boolean;
   readonly seen: Seen;
+  /** Of this life. */
+  readonly pulse: PulseWatch;
   readonly membership: Membership;
   readonly incarnation: number;
   /** Output is not collected yet: `view` is behind the core. */
@@ -149,6 +152,8 @@ export interface NetworkPort {
   send(message: Message): void;
   deliver(message: Message): boolean;
   sendSnapshot(node: SimNode, request: SnapshotRequest, meta: SnapshotMeta | undefined): void;
+  /** Something small from one node to another, outside of Raft. */
+  carry(from: ReplicaId, to: ReplicaId, call: (receiver: SimNode) => void): void;
   cut(from: ReplicaId, to: ReplicaId): void;
   heal(): void;
 }

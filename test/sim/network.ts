@@ -114,6 +114,17 @@ export class Network implements NetworkPort {
     this.#world.trace.lost(this.#world.now, message, why);
   }
 
+  carry(from: number, to: number, call: (receiver: SimNode) => void): void {
+    const world = this.#world;
+    const r = this.#random;
+    const receiver = world.node(to);
+    if (receiver === undefined || this.#isCut(from, to) || (world.faults && r.chance(world.options.dropChance))) return;
+    // Without faults behind the messages that were sent before it, as on one connection.
+    world.after(world.faults ? this.#delay() : 3, EventKind.Pulse, receiver, () => {
+      if (!this.#isCut(from, to)) call(receiver);
+    });
+  }
+
   cut(from: number, to: number): void {
     this.#cut[from * SIDE + to] = 1;
   }

@@ -21,6 +21,7 @@ import type { MachineState } from "./machine.js";
 import { type CrashPoint, type Seen, SHARD_ID, type SimNode, Violation, type World } from "./model.js";
 import { policyOf } from "./options-protocol.js";
 import type { Prng } from "./prng.js";
+import { PulseWatch } from "./pulse.js";
 import { EventKind } from "./queue.js";
 import { createStorage } from "./storage.js";
 
@@ -31,6 +32,7 @@ export class ReplicaNode implements SimNode {
   readonly snapshots: NodeSnapshots;
   readonly applier: Applier;
   readonly random: Prng;
+  pulse: PulseWatch;
   core: RaftCore | undefined;
   alive = false;
   /** The log as handed to the disk: durable and in flight. */
@@ -60,6 +62,7 @@ export class ReplicaNode implements SimNode {
     const { disk, snapshots } = createStorage(this);
     this.disk = disk;
     this.snapshots = snapshots;
+    this.pulse = new PulseWatch(this);
   }
 
   get membership(): Membership {
@@ -119,7 +122,9 @@ export class ReplicaNode implements SimNode {
       applied: this.core.applied,
       leaderTerm: 0,
     });
+    this.pulse = new PulseWatch(this);
     world.checks.started(this);
+    this.pulse.begin();
     this.touched();
   }
 
@@ -148,6 +153,7 @@ export class ReplicaNode implements SimNode {
       witness: false,
       preVote: o.preVote,
       checkQuorum: o.checkQuorum,
+      quiesceAfterMs: o.quiesceAfterMs,
       inflightBytesMax: o.inflightBytesMax,
       inflightMessagesMax: o.inflightMessagesMax,
       replicateBytesMax: o.replicateBytesMax,
@@ -182,6 +188,7 @@ export class ReplicaNode implements SimNode {
 
   receive(message: Message): void {
     this.world.checks.delivered(this, message);
+    this.pulse.onMessage(message.from);
     this.core?.receive(message, this.clock());
     this.touched();
   }
@@ -192,7 +199,7 @@ export class ReplicaNode implements SimNode {
     const body: BlockBody = this.#builder.finish();
     if (body.firstKey.sequence !== firstSequence) throw new RangeError("keys out of order");
     if (this.disk.full) this.#refuse(body);
-    else this.core?.propose(body);
+    else this.core?.propose(body, this.clock());
     this.touched();
     return body.firstKey;
   }
@@ -205,7 +212,7 @@ export class ReplicaNode implements SimNode {
 
   readIndex(key: RequestKey): void {
     this.world.checks.reads(this, key);
-    this.core?.readIndex(key);
+    this.core?.readIndex(key, this.clock());
     this.touched();
   }
 
@@ -373,6 +380,7 @@ export class ReplicaNode implements SimNode {
     }
     world.trace.event(world.now, EventKind.Timer, this.id, undefined);
     world.steps += 1;
+    this.pulse.rest();
     core.tick(now);
     world.checks.ticked(this);
     this.touched();

@@ -16,6 +16,8 @@ export interface SimOptions extends ProtocolOptions {
   readonly heartbeatIntervalMs: number;
   readonly preVote: boolean;
   readonly checkQuorum: boolean;
+  /** 0 = the shard never rests. */
+  readonly quiesceAfterMs: number;
   readonly inflightBytesMax: number;
   readonly inflightMessagesMax: number;
   readonly replicateBytesMax: number;
@@ -144,6 +146,7 @@ export function drawOptions(seed: number, steps: number): SimOptions {
     ...drawSessions(new Prng(seed, 2), T),
     ...drawStorage(new Prng(seed, 7), T),
     ...drawProtocol(seed, T),
+    ...drawRest(new Prng(seed, 4), T),
   };
 }
 
@@ -154,6 +157,11 @@ function drawTransfers(r: Prng, T: number) {
     transferLoss: on(0.3) ? r.float() : 0,
     crashOnTransfer: on(0.4) ? r.float() ** 2 : 0,
   };
+}
+
+/** Often so soon that the shard rests between two requests. */
+function drawRest(r: Prng, T: number) {
+  return { quiesceAfterMs: r.chance(0.4) ? r.logRange(1, 4 * T) : 0 };
 }
 
 function drawSessions(r: Prng, T: number) {

@@ -18,6 +18,7 @@ export const EventKind = {
   Unreachable: 11,
   /** An operation of storage code on a file, or a timer of it. */
   File: 12,
+  Pulse: 13,
 } as const;
 export type EventKind = (typeof EventKind)[keyof typeof EventKind];
 
@@ -35,6 +36,7 @@ export const EVENT_NAMES: readonly string[] = [
   "restart",
   "unreachable",
   "file",
+  "pulse",
 ];
 
 export interface SimEvent {

@@ -4,6 +4,7 @@ import { addFaults, type Fault } from "./fault-counts.js";
 import { Liveness } from "./liveness.js";
 import { type CoreFactory, Violation, type World } from "./model.js";
 import { drawOptions, type SimOptions } from "./options.js";
+import { RestPhase } from "./rest.js";
 import type { TraceSink } from "./trace.js";
 import { SimulatedWorld } from "./world.js";
 
@@ -39,6 +40,7 @@ export interface Coverage {
   readonly snapshots: number;
   readonly changes: number;
   readonly crashes: number;
+  readonly rests: number;
   readonly installs: number;
   readonly transfers: number;
   readonly aborts: number;
@@ -61,6 +63,7 @@ export function addCoverage(a: Coverage, b: Coverage): Coverage {
     snapshots: a.snapshots + b.snapshots,
     changes: a.changes + b.changes,
     crashes: a.crashes + b.crashes,
+    rests: a.rests + b.rests,
     installs: a.installs + b.installs,
     transfers: a.transfers + b.transfers,
     aborts: a.aborts + b.aborts,
@@ -90,6 +93,7 @@ export async function runSeed(request: RunRequest): Promise<RunResult> {
     if (world.stirred) await world.settle();
     while (world.steps < steps && world.step()) if (world.stirred) await world.settle();
     await new Liveness(world).run();
+    await new RestPhase(world).run();
   } catch (error) {
     failure = error;
   }
@@ -117,6 +121,7 @@ export function coverageOf(world: SimulatedWorld | undefined): Coverage {
     snapshots: ledger?.snapshotCount ?? 0,
     changes: ledger?.membershipAt.size ?? 0,
     crashes: ledger?.crashes ?? 0,
+    rests: ledger?.rests ?? 0,
     installs: ledger?.installs ?? 0,
     transfers: ledger?.transfersDone ?? 0,
     aborts: ledger?.transfersAborted ?? 0,

@@ -19,6 +19,7 @@ import { sessionsApplyOnce } from "./r15.js";
 import { readsAreFresh } from "./r16.js";
 import { membershipAgrees } from "./r17.js";
 import { transfersAreSafe } from "./r19.js";
+import { restIsEarned } from "./r21.js";
 import { promotionsAreEarned } from "./r22.js";
 import { memoryIsBounded } from "./r23.js";
 
@@ -42,6 +43,7 @@ export function createInvariants(world: World): readonly Invariant[] {
     readsAreFresh,
     membershipAgrees,
     transfersAreSafe,
+    restIsEarned,
     promotionsAreEarned,
     memoryIsBounded,
     oracle,

@@ -7,6 +7,7 @@
 import type { TransferResult } from "../../../nodehost/raft/types.js";
 import type { Index, ReplicaId, Term, TimeMs } from "../../../shared/types/ids.js";
 import { MessageType, type TimeoutNowMessage } from "../../../shared/types/message.js";
+import { unappliedChange } from "../changes.js";
 import { type Invariant, type SimNode, Violation, type World } from "../model.js";
 
 interface Handover {
@@ -88,12 +89,8 @@ function mayBeAsked(world: World, node: SimNode, message: TimeoutNowMessage): vo
   if (message.to === node.id || !core.membership.voters.has(message.to)) {
     throw new Violation("R19", `${who}, which is no other voter`);
   }
-  for (let index = node.applier.applied + 1; index <= view.last; index++) {
-    const block = view.blockAt(index);
-    if (block === undefined || !block.hasConfigChange) continue;
-    if (world.decoder.decode(block)[index - block.baseIndex]?.change === undefined) continue;
-    throw new Violation("R19", `${who} with the membership change ${index} not applied`);
-  }
+  const change = unappliedChange(world, node);
+  if (change !== undefined) throw new Violation("R19", `${who} with the membership change ${change} not applied`);
   const disk = world.node(message.to)?.disk;
   if (disk === undefined || disk.hardState.term > message.term) return;
   if (disk.log.last !== view.last || disk.log.term(disk.log.last) !== view.term(view.last)) {
