@@ -247,7 +247,7 @@ export interface RaftCore {
   /** As in RaftStatus. */
   readonly memoryBytes: number;
   readonly membership: Membership;
-  /** At rest: no heartbeats, no election timer. The owner must know the hosts of the members, and call `wake` in doubt. */
+  /** At rest: no heartbeats, no election timer. The owner watches the members' hosts, and calls `wake` in doubt. */
   readonly quiesced: boolean;
   /** True when `takeOutput` would return something. */
   readonly hasOutput: boolean;

@@ -1,8 +1,8 @@
 /**
- * What hosts tell each other of shards at rest, reduced to one shard: a model of nodehost/engine/host-watch.ts. Each
- * node sends a pulse to every other one: which start of it this is, and the term in which it leads the receiver at rest.
- * Silence, a new start and a claim that is not true for the receiver wake. Pulses are lost, late and overtaken as
- * messages are. Without the knob `quiesceAfterMs` there are none.
+ * What hosts tell each other of shards at rest, reduced to one shard: a model of what nodehost/engine does between
+ * hosts. Each node sends a pulse to every other one: which start of it this is, and the term in which it leads the
+ * receiver at rest. Silence, a new start and a claim that is not true for the receiver wake. Pulses are lost, late and
+ * overtaken as messages are. Without the knob `quiesceAfterMs` there are none.
  */
 import type { ReplicaId, Term, TimeMs } from "../../shared/types/ids.js";
 import type { SimNode, World } from "./model.js";
