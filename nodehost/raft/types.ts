@@ -286,7 +286,7 @@ export interface RaftCore {
    * tells the end.
    */
   promote(replicaId: ReplicaId, policy: PromotionPolicy, nowMs: TimeMs): PromotionRefusal | undefined;
-  /** A leader idle for long enough goes to rest, if its state allows it; of `isWatched` see quiesce.ts. False if not. */
+  /** A leader idle for long enough goes to rest, if its state allows it; see quiesce.ts for `isWatched`. */
   quiesce(nowMs: TimeMs, isWatched: (member: ReplicaId) => boolean): boolean;
   /** At work again, in doubt whether all members rest. Nothing happens to a replica that does not. */
   wake(nowMs: TimeMs): void;
