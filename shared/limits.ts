@@ -40,6 +40,10 @@ export const LIMITS = {
   snapshotStreamsOutMax: 4,
   snapshotStreamsInMax: 4,
   snapshotsKeptMax: 2,
+  /** Snapshot bytes a host sends, and takes, per second unless told otherwise: all streams of a direction together. */
+  snapshotBytesPerSecond: 50_000_000,
+  /** An on-disk machine is synced at least so often. */
+  machineSyncIntervalMs: 180_000,
   /** Part of what replicas must agree on, like the next two: one value for all versions that run together. */
   sessionsPerShardMax: 4096,
   /** Answers kept for one session; a client that has one proposal in flight needs one. */

@@ -7,6 +7,7 @@ import { createRealEnv } from "../../shared/env/real-env.js";
 import { OpError } from "../../shared/errors.js";
 import type { Files } from "../../shared/files/port.js";
 import { createRealFiles } from "../../shared/files/real-files.js";
+import { LIMITS } from "../../shared/limits.js";
 import type { SnapshotMeta } from "../../shared/types/message.js";
 import { Engine } from "../engine/index.js";
 import { lmdbCheckpointFactory } from "../logdb/lmdb-checkpoint.js";
@@ -214,6 +215,10 @@ function makeEngine(options: NodeHostOptions, context: EngineContext): Engine {
     transport,
     snapshots,
     machines,
+    snapshotRates: {
+      sendBytesPerSecond: options.limits?.snapshotSendBytesPerSecond ?? LIMITS.snapshotBytesPerSecond,
+      receiveBytesPerSecond: options.limits?.snapshotReceiveBytesPerSecond ?? LIMITS.snapshotBytesPerSecond,
+    },
     rttMs: options.rttMs ?? DEFAULT_RTT_MS,
     incarnation: identity.incarnation.counter,
     onFatal: fatal.tell,

@@ -37,6 +37,7 @@ export interface NodeHostOptions {
   readonly apps?: readonly App[];
   /** Report to masters and do what they ask. Default: none. */
   readonly master?: MasterLink;
+  readonly limits?: HostLimits;
   readonly listeners?: EngineListeners;
   readonly logger?: Logger;
   /**
@@ -48,6 +49,13 @@ export interface NodeHostOptions {
   readonly env?: Env;
   readonly files?: Files;
   readonly factories?: PortFactories;
+}
+
+/** Bounds that a host may set for itself. */
+export interface HostLimits {
+  /** Snapshot bytes per second, all streams together; at least 64 KiB, 0 = no limit. Default 50 MB. */
+  readonly snapshotSendBytesPerSecond?: number;
+  readonly snapshotReceiveBytesPerSecond?: number;
 }
 
 /** How a host finds its masters. */
@@ -84,6 +92,8 @@ export interface CallOptions {
 
 export const DEFAULT_TIMEOUT_MS = 10_000;
 export const DEFAULT_RTT_MS = 50;
+/** Below it a chunk takes so long that the other side takes the stream for stalled. */
+const SNAPSHOT_RATE_MIN = 64 * 1024;
 
 export function checkOptions(options: NodeHostOptions): void {
   checkAddress("raftAddress", options.raftAddress);
@@ -93,6 +103,11 @@ export function checkOptions(options: NodeHostOptions): void {
   const { deploymentId, rttMs } = options;
   if (deploymentId !== undefined && (!isSafeUint(deploymentId) || deploymentId < 1)) {
     bad("deploymentId", deploymentId, "an integer from 1 to 2^53 - 1");
+  }
+  for (const name of ["snapshotSendBytesPerSecond", "snapshotReceiveBytesPerSecond"] as const) {
+    const rate = options.limits?.[name] ?? 0;
+    if (rate === 0 || (Number.isFinite(rate) && rate >= SNAPSHOT_RATE_MIN)) continue;
+    bad(`limits.${name}`, rate, `0 (no limit) or at least ${SNAPSHOT_RATE_MIN}`);
   }
   if (rttMs !== undefined && (!Number.isFinite(rttMs) || rttMs < 1 || rttMs > 60_000)) {
     bad("rttMs", rttMs, "1 to 60000 milliseconds");

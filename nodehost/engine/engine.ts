@@ -9,7 +9,6 @@ import { type ErrorCode, errorText, isOpError, OpError } from "../../shared/erro
 import { LIMITS } from "../../shared/limits.js";
 import type { ReplicaId, ShardId, Target } from "../../shared/types/ids.js";
 import type { Message } from "../../shared/types/message.js";
-import { MessageType } from "../../shared/types/message.js";
 import { MachineFailure } from "../rsm/index.js";
 import type { Hello, SnapshotHeader } from "../transport/port.js";
 import { DeadlineWheel } from "./deadlines.js";
@@ -17,9 +16,11 @@ import { type DrainResult, moveLeaders } from "./drain.js";
 import { guardListeners } from "./listeners.js";
 import { LogPressure } from "./log-pressure.js";
 import type { EngineOptions, ReplicaPorts } from "./ports.js";
+import { RateLimit } from "./rate-limit.js";
 import type { Replica } from "./replica.js";
 import { type RequestState, timeoutError } from "./requests.js";
 import { SlowDisk } from "./slow-disk.js";
+import { takeSnapshot } from "./snapshot-intake.js";
 import { StallWatch } from "./stall.js";
 import { appendDurably, type StartSpec, startReplica } from "./start.js";
 import { runTurn, type TurnContext } from "./turn.js";
@@ -49,6 +50,7 @@ export class Engine {
   readonly #context: TurnContext;
   readonly #pressure: LogPressure;
   readonly #slowDisk: SlowDisk;
+  readonly #receiveRate: RateLimit;
   /** Replicas by when they next have something to do. Each is armed anew after its turn. */
   readonly #deadlines: DeadlineWheel<Replica>;
   readonly #stall: StallWatch;
@@ -62,7 +64,8 @@ export class Engine {
   #closing: Promise<void> | undefined;
 
   constructor(options: EngineOptions) {
-    const { env, logDb, transport, snapshots, incarnation, rttMs } = options;
+    const { env, logDb, transport, snapshots, snapshotRates, incarnation, rttMs } = options;
+    this.#receiveRate = new RateLimit(env, snapshotRates.receiveBytesPerSecond);
     this.#options = options;
     this.#wal = new WalQueue(logDb, (error) => this.fatal(error));
     this.#deadlines = new DeadlineWheel(rttMs, env.now());
@@ -77,6 +80,7 @@ export class Engine {
       incarnation,
       rttMs,
       stall: this.#stall,
+      sendRate: new RateLimit(env, snapshotRates.sendBytesPerSecond),
       builder: new BlockBuilder(),
       listeners: guardListeners(options.listeners ?? {}, env.logger),
       ready: (replica) => this.#makeReady(replica),
@@ -230,17 +234,7 @@ export class Engine {
   /** Lands a snapshot for a replica that runs here, then hands it to its core. */
   async onSnapshot(from: Hello, header: SnapshotHeader, chunks: AsyncIterable<Uint8Array>): Promise<void> {
     const replica = this.#replicas.get(header.shardId);
-    if (replica?.working !== true || replica.replicaId !== header.to) {
-      throw new OpError("DL_ERR_SHARD_NOT_FOUND", `shard ${header.shardId} replica ${header.to}`);
-    }
-    if (header.snapshot.index <= replica.raft.commit) return;
-    const { onDisk } = replica.rsm;
-    const to = { replicaId: header.to, onDisk };
-    const stored = await this.#options.snapshots.receive(to, header.snapshot, chunks);
-    this.#ports.listeners.snapshotReceived?.(header.shardId, header.to, stored.index);
-    const { shardId, from: sender, term, lineage } = header;
-    const type = MessageType.InstallSnapshot;
-    replica.deliver({ type, shardId, from: sender, to: header.to, term, lineage, snapshot: stored }, from.hostId);
+    await takeSnapshot(replica, { from, header, chunks }, this.#ports, this.#receiveRate);
   }
 
   // Ends.

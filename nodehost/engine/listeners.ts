@@ -18,6 +18,10 @@ export function guardListeners(listeners: EngineListeners, logger: Logger): Requ
     replicaFaulted: guard("replicaFaulted", (...args) => listeners.replicaFaulted?.(...args)),
     membershipChanged: guard("membershipChanged", (...args) => listeners.membershipChanged?.(...args)),
     snapshotCreated: guard("snapshotCreated", (...args) => listeners.snapshotCreated?.(...args)),
+    snapshotSendStarted: guard("snapshotSendStarted", (...args) => listeners.snapshotSendStarted?.(...args)),
+    snapshotSendCompleted: guard("snapshotSendCompleted", (...args) => listeners.snapshotSendCompleted?.(...args)),
+    snapshotSendAborted: guard("snapshotSendAborted", (...args) => listeners.snapshotSendAborted?.(...args)),
+    snapshotRecovered: guard("snapshotRecovered", (...args) => listeners.snapshotRecovered?.(...args)),
     snapshotReceived: guard("snapshotReceived", (...args) => listeners.snapshotReceived?.(...args)),
   };
 }

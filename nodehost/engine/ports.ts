@@ -7,6 +7,7 @@ import type { LogDb, ReplicaKey } from "../logdb/port.js";
 import type { MachinePlace } from "../rsm/state-machine.js";
 import type { SnapshotStore } from "../rsm/types.js";
 import type { Transport } from "../transport/port.js";
+import type { RateLimit } from "./rate-limit.js";
 import type { Replica } from "./replica.js";
 import type { StallWatch } from "./stall.js";
 import type { WalQueue } from "./wal-queue.js";
@@ -17,6 +18,8 @@ export interface EngineOptions {
   readonly transport: Transport;
   readonly snapshots: SnapshotStore;
   readonly machines: MachinePlaces;
+  /** Snapshot bytes per second, all streams together; 0 = no limit. */
+  readonly snapshotRates: { readonly sendBytesPerSecond: number; readonly receiveBytesPerSecond: number };
   /** Length of a tick. */
   readonly rttMs: number;
   /** Incarnation counter of this start of the host. */
@@ -48,7 +51,15 @@ export interface EngineListeners {
   replicaFaulted?(shardId: ShardId, replicaId: ReplicaId, fault: string): void;
   membershipChanged?(shardId: ShardId, replicaId: ReplicaId, configChangeIndex: Index): void;
   snapshotCreated?(shardId: ShardId, replicaId: ReplicaId, index: Index): void;
+  /** A snapshot is being sent to replica `to`; it ends in exactly one of the two after it. */
+  snapshotSendStarted?(shardId: ShardId, replicaId: ReplicaId, to: ReplicaId, index: Index): void;
+  snapshotSendCompleted?(shardId: ShardId, replicaId: ReplicaId, to: ReplicaId, index: Index): void;
+  /** Also of one that could not even be started. It is tried again while the receiver needs it. */
+  snapshotSendAborted?(shardId: ShardId, replicaId: ReplicaId, to: ReplicaId, index: Index, why: string): void;
+  /** A snapshot landed here. */
   snapshotReceived?(shardId: ShardId, replicaId: ReplicaId, index: Index): void;
+  /** The machine has taken over a received snapshot. */
+  snapshotRecovered?(shardId: ShardId, replicaId: ReplicaId, index: Index): void;
 }
 
 /** The engine as one replica sees it. */
@@ -62,6 +73,7 @@ export interface ReplicaPorts {
   readonly incarnation: number;
   readonly rttMs: number;
   readonly stall: StallWatch;
+  readonly sendRate: RateLimit;
   /** Empty between uses, which are synchronous: one for all replicas. */
   readonly builder: BlockBuilder;
   readonly listeners: EngineListeners;

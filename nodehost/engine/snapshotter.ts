@@ -1,17 +1,19 @@
 /**
  * Snapshots of one replica: made each `snapshotEntries` applied entries (jittered, so that shards do not snapshot
- * together) or on request, recorded in the log, older ones reclaimed; streamed to followers that need them.
+ * together) or on request, recorded in the log, older ones reclaimed; sent to followers that need them. Also sees to it
+ * that an on-disk machine is synced now and then, so that a restart need not apply much again.
  * Order: files synced and renamed → record durable in the log → older files removed.
  */
+import type { TimerHandle } from "../../shared/env/env.js";
 import { errorText, isOpError, OpError } from "../../shared/errors.js";
 import { LIMITS } from "../../shared/limits.js";
-import type { Index, ReplicaId } from "../../shared/types/ids.js";
-import { targetOf } from "../../shared/types/membership.js";
+import type { Index } from "../../shared/types/ids.js";
 import type { SnapshotMeta } from "../../shared/types/message.js";
 import type { LogUpdate } from "../logdb/port.js";
 import type { SnapshotRequest } from "../raft/types.js";
 import type { ReplicaPorts } from "./ports.js";
 import type { Replica } from "./replica.js";
+import { SnapshotOutbox } from "./snapshot-outbox.js";
 
 export interface SnapshotOptions {
   /** Entries to keep behind the snapshot instead of the configured overhead. */
@@ -22,18 +24,21 @@ export class Snapshotter {
   readonly #replica: Replica;
   readonly #ports: ReplicaPorts;
   readonly #cancel = new AbortController();
-  readonly #sending = new Set<ReplicaId>();
+  readonly #outbox: SnapshotOutbox;
   #newest: SnapshotMeta | undefined;
   /** Of the newest snapshot that replaced the log, also while it is not restored yet. */
   #installedIndex: Index = 0;
   #saving = false;
   #nextAt: Index;
+  /** Set while an on-disk machine has something to sync. */
+  #syncTimer: TimerHandle | undefined;
 
   constructor(replica: Replica, ports: ReplicaPorts, newest: SnapshotMeta | undefined) {
     this.#replica = replica;
     this.#ports = ports;
     this.#newest = newest;
     this.#nextAt = this.#schedule(newest?.index ?? 0);
+    this.#outbox = new SnapshotOutbox(replica, ports, this.#cancel.signal);
   }
 
   get newest(): SnapshotMeta | undefined {
@@ -42,15 +47,30 @@ export class Snapshotter {
 
   cancel(): void {
     this.#cancel.abort();
+    this.#syncTimer?.cancel();
   }
 
   /** Called as entries are applied. */
   applied(index: Index): void {
+    if (this.#replica.rsm.onDisk) this.#syncTimer ??= this.#syncLater();
     if (index < this.#nextAt || this.#saving) return;
     this.#nextAt = this.#schedule(index);
     this.request({}).catch((error: unknown) => {
       if (isOpError(error) && (error.code === "DL_ERR_NO_SNAPSHOT" || error.code === "DL_ERR_SYSTEM_BUSY")) return;
       this.#warn(error, "automatic snapshot failed");
+    });
+  }
+
+  /** Jittered: not all machines of a host at once, also after they were started together. */
+  #syncLater(): TimerHandle {
+    const { timers, random } = this.#ports.env;
+    return timers.after(LIMITS.machineSyncIntervalMs * (0.5 + random.next() / 2), () => {
+      this.#syncTimer = undefined;
+      if (!this.#replica.working) return;
+      this.#replica.rsm.sync().catch((error: unknown) => {
+        this.#warn(error, "syncing the machine failed");
+        this.#ports.ready(this.#replica);
+      });
     });
   }
 
@@ -78,8 +98,9 @@ export class Snapshotter {
       const meta = this.#newest;
       if (!isOpError(error) || error.code !== "DL_ERR_NO_SNAPSHOT" || meta === undefined) throw error;
       // Nothing was applied since the newest snapshot: what it covers can go.
-      await this.#record({ compactTo: meta.index });
-      if (this.#replica.working) this.#replica.raft.snapshotCreated(meta, meta.index);
+      const compactTo = this.#outbox.bound(meta.index);
+      await this.#record({ compactTo });
+      if (this.#replica.working) this.#replica.raft.snapshotCreated(meta, compactTo);
     }
   }
 
@@ -90,38 +111,16 @@ export class Snapshotter {
 
   /** A snapshot from the leader is in force. */
   installed(meta: SnapshotMeta): void {
+    const { shardId, replicaId } = this.#replica;
     this.#newest = meta;
     this.#nextAt = this.#schedule(meta.index);
     this.#prune(meta);
+    this.#ports.listeners.snapshotRecovered?.(shardId, replicaId, meta.index);
   }
 
-  /** Streams the newest snapshot to a follower, once at a time per follower. */
+  /** To a follower that needs entries that are gone. */
   send(request: SnapshotRequest): void {
-    const meta = this.#newest;
-    const { raft, shardId, replicaId } = this.#replica;
-    const target = targetOf(raft.membership, request.to);
-    if (meta === undefined || target === undefined || this.#sending.has(request.to)) {
-      if (!this.#sending.has(request.to)) raft.snapshotSent(request.to, 0, false);
-      return;
-    }
-    this.#sending.add(request.to);
-    const { lineage } = raft.membership;
-    const header = { shardId, from: replicaId, to: request.to, term: request.term, lineage, snapshot: meta };
-    const stream = this.#ports.snapshots.readFile(meta);
-    this.#ports.transport.sendSnapshot(target, header, stream, this.#cancel.signal).then(
-      () => this.#sent(request.to, meta.index, true),
-      (error: unknown) => {
-        this.#warn(error, "sending a snapshot failed");
-        this.#sent(request.to, meta.index, false);
-      },
-    );
-  }
-
-  #sent(to: ReplicaId, index: Index, ok: boolean): void {
-    this.#sending.delete(to);
-    if (!this.#replica.working) return;
-    this.#replica.raft.snapshotSent(to, index, ok);
-    this.#ports.ready(this.#replica);
+    this.#outbox.send(request, this.#newest);
   }
 
   async #save(options: SnapshotOptions): Promise<Index> {
@@ -131,7 +130,8 @@ export class Snapshotter {
     if (!this.#replica.working) throw new OpError("DL_ERR_SHARD_CLOSED", `shard ${shardId}`);
     // The log begins after a newer one meanwhile: it has no place for this record.
     if (meta.index <= this.#installedIndex) throw new OpError("DL_ERR_NO_SNAPSHOT", "the leader sent a newer one");
-    const compactTo = Math.max(0, meta.index - (options.compactionOverhead ?? config.compactionOverhead));
+    const wanted = Math.max(0, meta.index - (options.compactionOverhead ?? config.compactionOverhead));
+    const compactTo = this.#outbox.bound(wanted);
     await this.#record({ snapshot: { meta, reset: false }, compactTo });
     const newestIndex = Math.max(this.#newest?.index ?? 0, this.#installedIndex);
     if (this.#replica.working && meta.index > newestIndex) {
