@@ -130,7 +130,7 @@ test("the three forms of starting; another kind or no record is refused as for o
   await cluster.close();
 });
 
-test("a new replica is brought up by a stream; the leader has no file of it, the receiver keeps a small one", async () => {
+test("a new replica is brought up by a stream; no side keeps a big file", async () => {
   const rig = await opened(3, { hosts: 4 });
   const { cluster, events } = rig;
   const { world } = cluster;
@@ -258,7 +258,7 @@ test("a rate that would stall a stream is refused, 0 means no limit", async () =
   await cluster.close();
 });
 
-test("a machine of another life does not run: the replica is reported as damaged, the host and others go on", async () => {
+test("a machine of another life does not run and is reported as damaged; others go on", async () => {
   const rig = await opened(3);
   const { cluster } = rig;
   const { world } = cluster;
