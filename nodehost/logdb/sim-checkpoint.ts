@@ -35,6 +35,12 @@ export class SimCheckpointDisk {
     if (changes !== undefined && random() < 0.5) this.#apply(changes);
   }
 
+  /** Takes older rows for those that are. */
+  restore(rows: ReadonlyMap<string, Uint8Array>): void {
+    this.wipe();
+    this.#durable = new Map(rows);
+  }
+
   /** Loses everything (a directory that was wiped). */
   wipe(): void {
     this.#epoch += 1;

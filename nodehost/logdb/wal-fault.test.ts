@@ -138,6 +138,22 @@ test("a full disk refuses appends before anything is written, and the log goes o
   assert.equal(await logText(await host.open()), text);
 });
 
+test("P45: cleaning up on a full disk that hangs stops the log", async () => {
+  const host = new Host(new SimDisk({ capacityBytes: SEGMENT_BYTES }));
+  const { db } = await sixFrames(host);
+  host.disk.fault = ({ kind }) => (kind === "names" ? "stuck" : undefined);
+  const refused: unknown[] = [];
+  for (let index = 3; index < 30; index++) {
+    db.append([entry(A, index, 8000)]).catch((error: unknown) => refused.push(error));
+  }
+  for (let i = 0; i < 100; i++) await settle();
+  assert.deepEqual(refused, []);
+  host.clock.advance(20_001);
+  await settle();
+  assert.equal(host.fatal.length, 1);
+  assert.ok(refused.length > 0 && refused.every((error) => error === host.fatal[0]));
+});
+
 test("segments are used again under a new generation, and bytes of the old one never parse", async () => {
   const host = new Host();
   const { db } = await sixFrames(host);

@@ -85,7 +85,9 @@ async function readSpan(replica: WalReplica, span: readonly WalRange[]): Promise
   } catch (cause) {
     if (span.some((range) => !replica.log.holds(range))) throw new MovedError();
     const what = `${nameOf(replica)}: segment ${head.segment.id} cannot be read at ${head.offset}`;
-    throw new OpError("DL_ERR_LOGDB_CORRUPT", what, { cause });
+    // An error of the device may pass: it is not what the file holds.
+    const code = isSystemError(cause) ? "DL_ERR_STORAGE_FAILED" : "DL_ERR_LOGDB_CORRUPT";
+    throw new OpError(code, what, { cause });
   }
   return span.map((range) => target.subarray(range.offset - head.offset, range.offset - head.offset + range.length));
 }
@@ -116,4 +118,8 @@ function outside(replica: WalReplica, wanted: Wanted): OpError {
   const { first, last } = replica.log;
   const what = `${nameOf(replica)} holds [${first}, ${last}], not [${wanted.first}, ${wanted.last}]`;
   return new OpError("DL_ERR_INVALID_ARGUMENT", what);
+}
+
+function isSystemError(error: unknown): boolean {
+  return error instanceof Error && "code" in error;
 }

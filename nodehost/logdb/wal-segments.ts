@@ -85,7 +85,7 @@ export class SegmentSet {
 
   /** Opens what the list names (recovery). Files that it does not name are removed. */
   async openListed(list: SegmentList): Promise<void> {
-    const { files, walDir } = this.#options;
+    const { files, walDir, watch } = this.#options;
     const present = new Set((await files.list(walDir)).filter(isSegmentFileName));
     for (const record of list.used) {
       const fileName = segmentFileName(record.id);
@@ -94,7 +94,9 @@ export class SegmentSet {
     }
     for (const record of list.spares) if (present.has(segmentFileName(record.id))) this.#spares.push(record);
     const named = new Set([...list.used, ...list.spares].map((record) => segmentFileName(record.id)));
-    for (const name of present) if (!named.has(name)) await files.remove(this.path(name));
+    for (const name of present) {
+      if (!named.has(name)) await watch.during("removing a segment", files.remove(this.path(name)));
+    }
   }
 
   /** A new, listed, empty segment that can hold `minBytes`. DL_ERR_DISK_FULL when there is no room for it. */
@@ -171,7 +173,7 @@ export class SegmentSet {
       await watch.during("syncing the directory", files.syncDirectory(walDir));
     } catch (error) {
       if (!isNoSpace(error)) throw error;
-      await files.remove(path);
+      await watch.during("removing a segment", files.remove(path));
       throw new OpError("DL_ERR_DISK_FULL", `no room for a segment of ${record.length} bytes`, { cause: error });
     }
     return record;

@@ -138,3 +138,30 @@ test("SimDisk: EIO, ENOSPC by fault and by budget, stop", async () => {
   void disk.makeDirectory("/e");
   await disk.whenStopped();
 });
+
+test("SimDisk: the end of a process loses nothing, a power loss after it may", async () => {
+  const disk = new SimDisk();
+  const handle = await disk.open("/a", { create: true });
+  await handle.write(new Uint8Array(100).fill(7), 0);
+  disk.kill();
+  assert.deepEqual(disk.peek("/a"), new Uint8Array(100).fill(7));
+  disk.crash(() => 0.7);
+  assert.equal(disk.peek("/a"), undefined);
+});
+
+test("SimDisk: an image is a whole older disk; what is lost stays lost", async () => {
+  const disk = new SimDisk();
+  await disk.makeDirectory("/d");
+  const handle = await disk.open("/d/a", { create: true });
+  await handle.write(new Uint8Array(100).fill(7), 0);
+  const image = disk.image();
+  await handle.write(new Uint8Array(5000).fill(8), 0);
+  disk.restore(image);
+  disk.crash(() => 0.7);
+  assert.deepEqual(disk.peek("/d/a"), new Uint8Array(100).fill(7));
+  assert.equal(disk.usedBytes, 4096);
+  disk.lose("/d");
+  disk.crash(() => 0.1);
+  assert.equal(await disk.exists("/d"), false);
+  assert.equal(disk.usedBytes, 0);
+});

@@ -8,6 +8,7 @@
  */
 import type { Timers } from "../env/env.js";
 import type { FileHandle, Files, OpenOptions } from "./port.js";
+import { type DiskAccess, failure, SimHandle } from "./sim-handle.js";
 import {
   applyNames,
   type NameChange,
@@ -40,7 +41,7 @@ export interface SimDiskOptions {
 
 export class SimDisk implements Files {
   readonly #options: SimDiskOptions;
-  readonly #root = new SimDirectory();
+  #root = new SimDirectory();
   #unsynced: NameChange[] = [];
   #mark = 0;
   #epoch = 0;
@@ -107,6 +108,44 @@ export class SimDisk implements Files {
         this.#usedBlocks += entry.blockCount;
       }
     }
+  }
+
+  /** A file as reads see it now; undefined if it is not there. */
+  peek(path: string): Uint8Array | undefined {
+    const entry = this.#find(path);
+    if (!(entry instanceof SimFile)) return undefined;
+    const bytes = new Uint8Array(entry.size);
+    entry.read(bytes, 0);
+    return bytes;
+  }
+
+  /** Loses a file or a directory, for good. */
+  lose(path: string): void {
+    if (this.#find(path) === undefined) return;
+    const [directory, name] = this.#parent(path);
+    this.#release(directory.names.get(name), undefined);
+    directory.names.delete(name);
+    directory.durable.delete(name);
+    this.#unsynced = this.#unsynced.filter(({ parts }) => parts.every((part) => part.name !== name));
+  }
+
+  /** Loses the end of a file, for good. */
+  cut(path: string, sizeBytes: number): void {
+    this.#file(path).cut(sizeBytes);
+    this.#usedBlocks = this.#root.blockCount();
+  }
+
+  /** A copy of everything as it is now, all of it durable. */
+  image(): SimDirectory {
+    return this.#root.copy();
+  }
+
+  /** Another start on what `image` was. */
+  restore(image: SimDirectory): void {
+    this.kill();
+    this.#root = image.copy();
+    this.#unsynced = [];
+    this.#usedBlocks = this.#root.blockCount();
   }
 
   /** Flips bits of one byte on the medium (rot). */
@@ -297,83 +336,6 @@ export class SimDisk implements Files {
   }
 }
 
-/** What a handle needs of its disk. */
-interface DiskAccess {
-  readonly path: string;
-  readonly durable: boolean;
-  readonly readOnly: boolean;
-  run<T>(kind: SimOperationKind, begin: () => () => T): Promise<T>;
-  nextMark(): number;
-  /** Throws ENOSPC. */
-  reserve(blocks: number): void;
-}
-
-class SimHandle implements FileHandle {
-  readonly #disk: DiskAccess;
-  readonly #file: SimFile;
-  #closed = false;
-
-  constructor(disk: DiskAccess, file: SimFile) {
-    this.#disk = disk;
-    this.#file = file;
-  }
-
-  read(target: Uint8Array, position: number): Promise<number> {
-    return this.#operation("read", () => {
-      const count = this.#file.read(target, position);
-      return () => count;
-    });
-  }
-
-  write(bytes: Uint8Array, position: number): Promise<void> {
-    return this.#operation("write", () => {
-      if (this.#disk.readOnly) throw failure("EBADF", this.#disk.path);
-      this.#disk.reserve(this.#file.newBlocks(position, bytes.length));
-      const mark = this.#disk.nextMark();
-      this.#file.write(bytes, position, mark);
-      const range = { position, length: bytes.length };
-      return () => {
-        if (this.#disk.durable) this.#file.makeDurable(mark, range);
-      };
-    });
-  }
-
-  sync(): Promise<void> {
-    return this.#operation("sync", () => {
-      const mark = this.#disk.nextMark();
-      return () => this.#file.makeDurable(mark);
-    });
-  }
-
-  truncate(sizeBytes: number): Promise<void> {
-    return this.#operation("truncate", () => {
-      this.#file.truncate(sizeBytes, this.#disk.nextMark());
-      return () => undefined;
-    });
-  }
-
-  size(): Promise<number> {
-    return this.#operation("read", () => {
-      const { size } = this.#file;
-      return () => size;
-    });
-  }
-
-  close(): Promise<void> {
-    this.#closed = true;
-    return Promise.resolve();
-  }
-
-  #operation<T>(kind: SimOperationKind, begin: () => () => T): Promise<T> {
-    if (this.#closed) return Promise.reject(failure("EBADF", this.#disk.path));
-    return this.#disk.run(kind, begin);
-  }
-}
-
 function split(path: string): string[] {
   return path.split("/").filter((name) => name !== "" && name !== ".");
-}
-
-function failure(code: string, path: string): Error {
-  return Object.assign(new Error(`${code}: ${path}`), { code });
 }

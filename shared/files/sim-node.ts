@@ -111,6 +111,26 @@ export class SimFile {
     }
   }
 
+  /** Shorter than it was, for good. */
+  cut(size: number): void {
+    this.size = Math.min(this.size, size);
+    this.#durableSize = this.size;
+    for (const number of [...this.#blocks.keys()]) {
+      if (number * SIM_BLOCK_BYTES >= this.size) this.#blocks.delete(number);
+    }
+  }
+
+  /** The same content, all of it durable. */
+  copy(): SimFile {
+    const other = new SimFile();
+    other.size = this.size;
+    other.#durableSize = this.size;
+    for (const number of this.#blocks.keys()) {
+      other.#blocks.set(number, { durable: this.#current(number), unsynced: [] });
+    }
+    return other;
+  }
+
   /** Rot: changes bytes on the medium and in what reads see. */
   damage(position: number, change: (byte: number) => number): void {
     const block = this.#blocks.get(Math.floor(position / SIM_BLOCK_BYTES));
@@ -163,6 +183,26 @@ export type SimEntry = SimFile | SimDirectory;
 export class SimDirectory {
   readonly names = new Map<string, SimEntry>();
   readonly durable = new Map<string, SimEntry>();
+
+  /** The same names, all of them durable. */
+  copy(): SimDirectory {
+    const other = new SimDirectory();
+    for (const [name, entry] of this.names) {
+      const same = entry.copy();
+      other.names.set(name, same);
+      other.durable.set(name, same);
+    }
+    return other;
+  }
+
+  /** Of all files in it and below. */
+  blockCount(): number {
+    let count = 0;
+    for (const entry of this.names.values()) {
+      count += entry instanceof SimDirectory ? entry.blockCount() : entry.blockCount;
+    }
+    return count;
+  }
 }
 
 /** One change of names, kept or lost as a whole. */

@@ -6,8 +6,10 @@ import type { LogReader, RaftUpdate } from "../../nodehost/raft/types.js";
 import type { EntryBlock } from "../../shared/codec/block.js";
 import type { Index, Term } from "../../shared/types/ids.js";
 import type { HardState, SnapshotMeta } from "../../shared/types/message.js";
+import type { Damage } from "./damage.js";
 import { SimLog } from "./log.js";
 import type { MachineState } from "./machine.js";
+import type { Prng } from "./prng.js";
 
 /** One thing to make durable: an update of the core, or the record of a snapshot of our own. */
 export interface DiskWrite {
@@ -74,6 +76,16 @@ export interface NodeDisk extends Readonly<Pick<DurableState, "hardState" | "log
   heal(): void;
   /** Power is gone. */
   crash(): void;
+  /** What was done to its files and may be found at any time. */
+  readonly damaged: string | undefined;
+  /** Damages its files; undefined: it has nothing to damage, or is in use. */
+  damage(kind: Damage, r: Prng): string | undefined;
+  /** Everything is gone. */
+  lose(): void;
+  /** Keeps all of it as it is; the call that is returned, made while the node is down, brings that back. */
+  image(): () => void;
+  /** What the node starts from was read and is right: whatever was damaged did not matter. */
+  proven(): void;
 }
 
 /** Snapshot files of a node. Calls back at once or later, and never after a crash. */
@@ -84,6 +96,8 @@ export interface NodeSnapshots {
   load(meta: SnapshotMeta, done: (state: MachineState) => void): void;
   /** The file of a recorded snapshot as it is sent, undefined if it cannot be read. */
   read(meta: SnapshotMeta, done: (file: Uint8Array | undefined) => void): void;
+  /** Another node refused the file: is it what it should be? If not the node refuses to run. */
+  verify(meta: SnapshotMeta): void;
   /** Lands a file that another node sent; `done` with the meta to record here, or undefined if it was refused. */
   land(meta: SnapshotMeta, chunks: readonly Uint8Array[], done: (landed: SnapshotMeta | undefined) => void): void;
   /** `newest` is recorded and in force: older ones may go. */

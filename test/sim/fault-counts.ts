@@ -14,6 +14,20 @@ export const FAULTS = [
   "fenced",
   "segmentsReused",
   "snapshotsRefused",
+  "flipMiddle",
+  "flipTail",
+  "flipSnapshot",
+  "loseBlock",
+  "loseSegment",
+  "cutSegment",
+  "loseWal",
+  "loseCheckpoint",
+  "loseSnapshot",
+  "lostDisks",
+  "staleDisks",
+  "damageFound",
+  "damageHarmless",
+  "standstills",
 ] as const;
 
 export type Fault = (typeof FAULTS)[number];

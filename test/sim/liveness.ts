@@ -41,6 +41,10 @@ export class Liveness {
     this.#nextTry = world.now;
     while (!this.#done()) {
       if (!world.step() || world.now > this.#deadline || world.steps > stepsMax) {
+        if (world.repair.hopeless) {
+          world.ledger.faults.add("standstills");
+          return;
+        }
         if (this.#stranded()) {
           world.ledger.stranded += 1;
           return;

@@ -89,6 +89,19 @@ export class ModelDisk extends DurableState implements NodeDisk {
 
   heal(): void {}
 
+  /** Has no files: it can only be lost as a whole. */
+  readonly damaged = undefined;
+
+  damage(): undefined {}
+
+  lose(): void {}
+
+  image(): () => void {
+    return () => undefined;
+  }
+
+  proven(): void {}
+
   crash(): void {
     for (const append of this.#inFlight) {
       if (!this.#port.survives()) break;
@@ -135,6 +148,8 @@ export class ModelSnapshots implements NodeSnapshots {
   read(_meta: SnapshotMeta, done: (file: Uint8Array | undefined) => void): void {
     done(new Uint8Array(0));
   }
+
+  verify(): void {}
 
   land(meta: SnapshotMeta, _chunks: readonly Uint8Array[], done: (landed: SnapshotMeta | undefined) => void): void {
     done(meta);

@@ -57,6 +57,7 @@ export interface World {
   readonly network: NetworkPort;
   readonly nemesis: NemesisPort;
   readonly workload: WorkloadPort;
+  readonly repair: RepairPort;
   readonly checks: ChecksPort;
   readonly nodes: ReadonlyMap<ReplicaId, SimNode>;
   /** Entries 1 … n that write the initial members into every new log. */
@@ -111,6 +112,8 @@ export interface SimNode {
   /** Removed from the shard: does not start again by itself. */
   retired: boolean;
   frozenUntil: number;
+  /** Why it never runs again under its id: its storage is not what it was. */
+  readonly refused: string | undefined;
   /** Set by the nemesis: crash when the current input is done. */
   crashSoon: boolean;
   readonly seen: Seen;
@@ -123,6 +126,8 @@ export interface SimNode {
   start(): void;
   crash(why: string): void;
   retire(): void;
+  /** Ends it for good, as a host does that reports a replica with damaged data. */
+  refuse(why: string): void;
   clock(): TimeMs;
   receive(message: Message): void;
   /** Returns the key of the first command. */
@@ -164,6 +169,17 @@ export interface NemesisPort {
   becameLeader(node: SimNode): void;
   committed(node: SimNode): void;
   changeApplied(node: SimNode): void;
+}
+
+export interface RepairPort {
+  /** A member has lost what it had, or may find out that it has. */
+  readonly needed: boolean;
+  /** The voters that can still run are no quorum. */
+  readonly hopeless: boolean;
+  /** True if the shard could go on without this one. */
+  canDoWithout(node: SimNode): boolean;
+  /** Some replica was refused. */
+  begin(): void;
 }
 
 export interface WorkloadPort {

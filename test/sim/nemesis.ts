@@ -68,7 +68,7 @@ export class Nemesis implements NemesisPort {
   }
 
   #restart(node: SimNode): void {
-    if (node.retired) return;
+    if (node.retired || node.refused !== undefined) return;
     this.#world.trace.note(this.#world.now, node.id, EventKind.Restart, "start");
     node.start();
   }
@@ -100,7 +100,7 @@ export class Nemesis implements NemesisPort {
       return;
     }
     if (r.chance(0.1)) {
-      const retired = [...nodes.values()].filter((node) => node.retired && node.core === undefined);
+      const retired = [...nodes.values()].filter((node) => node.retired && !node.alive && node.refused === undefined);
       if (retired.length > 0) {
         const zombie = r.pick(retired);
         zombie.retired = false;

@@ -41,6 +41,7 @@ export class ReplicaNode implements SimNode {
   epoch = 0;
   /** Removed from the shard: does not start again by itself. */
   retired = false;
+  refused: string | undefined;
   frozenUntil = 0;
   /** Set by the nemesis: crash when the current input is done. */
   crashSoon = false;
@@ -86,7 +87,7 @@ export class ReplicaNode implements SimNode {
 
   start(): void {
     const { world, disk } = this;
-    if (this.alive) return;
+    if (this.alive || this.refused !== undefined) return;
     this.alive = true;
     this.epoch += 1;
     this.#nextSequence = 1;
@@ -106,6 +107,7 @@ export class ReplicaNode implements SimNode {
   /** The disk is read: from here on it takes part. */
   #run(state: MachineState | undefined): void {
     const { world, disk, random } = this;
+    disk.proven();
     this.view = disk.log.copy();
     this.applier.start(this.#startMembership, state);
     this.core = world.createCore({
@@ -178,6 +180,14 @@ export class ReplicaNode implements SimNode {
   retire(): void {
     this.retired = true;
     this.crash("removed");
+  }
+
+  refuse(why: string): void {
+    if (this.refused !== undefined) return;
+    this.crash(why);
+    this.refused = why;
+    this.world.trace.note(this.world.now, this.id, EventKind.Nemesis, `refuses to run: ${why}`);
+    this.world.repair.begin();
   }
 
   clock(): TimeMs {

@@ -79,6 +79,14 @@ export interface SimOptions extends ProtocolOptions {
   readonly stuckChance: number;
   /** 0 = never. The disk of some node is full for a while. */
   readonly diskFullEveryMs: number;
+  /** 0 = never. Files of some node rot or are gone. */
+  readonly damageEveryMs: number;
+  /** 0 = never. Also with the model of the disk. */
+  readonly lostDiskEveryMs: number;
+  /** 0 = never. A disk is replaced by an older copy of it. */
+  readonly staleDiskEveryMs: number;
+  /** Damage may hit a majority: the shard must stand still then. */
+  readonly overBudget: boolean;
   /** A snapshot file holds up to so many bytes more than it must. */
   readonly snapshotPadding: number;
   // network
@@ -190,6 +198,10 @@ function drawStorage(r: Prng, T: number) {
     ioErrorChance: on(0.4) ? r.float() ** 3 * 0.02 : 0,
     stuckChance: on(0.4) ? r.float() ** 3 * 0.01 : 0,
     diskFullEveryMs: on(0.4) ? r.logRange(2 * T, 20 * T) : 0,
+    damageEveryMs: on(0.4) ? r.logRange(2 * T, 40 * T) : 0,
+    lostDiskEveryMs: on(0.25) ? r.logRange(4 * T, 60 * T) : 0,
+    staleDiskEveryMs: on(0.25) ? r.logRange(4 * T, 60 * T) : 0,
+    overBudget: on(0.04),
   };
 }
 

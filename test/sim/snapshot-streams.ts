@@ -36,6 +36,7 @@ export class SnapshotStreams {
       if (meta.index <= target.core.commit) return sent(true);
       target.snapshots.land(meta, this.#chunks(file), (landed) => {
         if (landed !== undefined) this.#told(node, request, landed);
+        else if (node.epoch === epoch && node.alive) node.snapshots.verify(meta);
         sent(landed !== undefined);
       });
     });

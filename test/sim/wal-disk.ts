@@ -16,9 +16,11 @@ import type { Env } from "../../shared/env/env.js";
 import { errorText, FatalStorageError, isOpError } from "../../shared/errors.js";
 import type { Index } from "../../shared/types/ids.js";
 import { emptyMembership } from "../../shared/types/membership.js";
+import { type Damage, inflict, needsStop } from "./damage.js";
 import { type DiskWrite, DurableState, type NodeDisk } from "./disk.js";
 import { SimLog } from "./log.js";
 import { SHARD_ID, type SimNode, Violation } from "./model.js";
+import type { Prng } from "./prng.js";
 import { EventKind } from "./queue.js";
 import { differenceOf } from "./recovered.js";
 import type { StorageDevice } from "./storage-device.js";
@@ -39,6 +41,7 @@ export class WalDisk extends DurableState implements NodeDisk {
   readonly #env: Env;
   readonly #snapshots: WalSnapshots;
   readonly #key: ReplicaKey;
+  readonly #dataSetId: string;
   #db: WalLogDb | undefined;
   #queue: WalQueue | undefined;
   /** Entries of an initial member; undefined: it joins later. */
@@ -53,6 +56,11 @@ export class WalDisk extends DurableState implements NodeDisk {
   #maybe: DurableState | undefined;
   /** Of the newest snapshot that replaced the log. */
   #installedIndex: Index = 0;
+  /** The last sequence known to have settled before the last crash. */
+  #settledSequence = 0;
+  /** Set by an older image: what the log must hold then. */
+  #stale: DurableState[] | undefined;
+  damaged: string | undefined;
 
   constructor(node: SimNode, parts: StorageParts) {
     super();
@@ -61,6 +69,7 @@ export class WalDisk extends DurableState implements NodeDisk {
     this.#env = parts.env;
     this.#snapshots = parts.snapshots;
     this.#key = { shardId: SHARD_ID, replicaId: node.id };
+    this.#dataSetId = `set-${node.id}`;
   }
 
   bootstrap(block: EntryBlock): void {
@@ -85,7 +94,7 @@ export class WalDisk extends DurableState implements NodeDisk {
       files,
       walDir: "/wal",
       dataDir: "/data",
-      dataSetId: `set-${this.#node.id}`,
+      dataSetId: this.#dataSetId,
       env: this.#env,
       checkpointStore: checkpoints.factory,
       onFatal: (error) => this.#failed("the log failed", error),
@@ -102,25 +111,36 @@ export class WalDisk extends DurableState implements NodeDisk {
   /** Takes over what the log holds, if it is what it has to be. */
   async #recover(db: WalLogDb): Promise<void> {
     const found = db.state(this.#key);
+    if (found?.damage !== undefined) this.#refuse(found.damage);
     if (found === undefined) {
-      if (this.#begun) throw new Violation("W1", `node ${this.#node.id}: the log has forgotten the replica`);
+      const { incomplete } = db.recovery();
+      if (incomplete !== undefined) this.#refuse(incomplete);
+      if (this.#begun && this.#stale === undefined)
+        throw new Violation("W1", `node ${this.#node.id}: the log has forgotten the replica`);
       await db.append([this.#firstUpdate()]);
       this.#adopt(this.#firstState());
       return;
     }
     const log = await readLog(db, found);
-    const possible: DurableState[] = this.#begun ? [this] : [this.#firstState()];
-    if (this.#maybe !== undefined) possible.push(this.#maybe);
+    const possible = this.#stale ?? [this.#begun ? this : this.#firstState()];
+    if (this.#stale === undefined && this.#maybe !== undefined) possible.push(this.#maybe);
     const differences: string[] = [];
     for (const state of possible) {
       const difference = differenceOf(found, log, state);
       if (difference === undefined) {
+        if (this.#stale !== undefined) throw new Refused("an older copy of its disk");
         this.#adopt(state);
         return;
       }
       differences.push(difference);
     }
     throw new Violation("W1", `node ${this.#node.id} recovered ${differences.join("; or ")}`);
+  }
+
+  /** Damage must have been done where it is found. */
+  #refuse(why: string): never {
+    if (this.damaged === undefined) throw new Violation("W1", `node ${this.#node.id}, which is sound, finds ${why}`);
+    throw new Refused(why);
   }
 
   #adopt(state: DurableState): void {
@@ -250,12 +270,55 @@ export class WalDisk extends DurableState implements NodeDisk {
     this.#device.empty();
   }
 
+  damage(kind: Damage, r: Prng): string | undefined {
+    if (needsStop(kind) && this.#node.alive) return undefined;
+    const settled = this.#db?.durableSequence() ?? this.#settledSequence;
+    const { snapshot } = this;
+    const snapshotPath = snapshot === undefined ? undefined : this.#snapshots.path(snapshot);
+    const { crc32 } = this.#env;
+    const target = { device: this.#device, dataSetId: this.#dataSetId, crc32, settled, snapshotPath };
+    const what = inflict(kind, target, r);
+    if (what !== undefined) this.damaged = what;
+    return what;
+  }
+
+  lose(): void {
+    this.#device.files.lose("/wal");
+    this.#device.files.lose("/data");
+    this.#device.checkpoints.wipe();
+  }
+
+  image(): () => void {
+    const { files, checkpoints } = this.#device;
+    const image = files.image();
+    const rows = new Map(checkpoints.rows);
+    const states = [this.copy()];
+    if (this.#handed.length > 0) {
+      const more = this.copy();
+      for (const write of this.#handed) more.apply(write);
+      states.push(more);
+    }
+    return () => {
+      files.restore(image);
+      checkpoints.restore(rows);
+      this.#stale = states;
+      this.damaged = "an older copy";
+    };
+  }
+
+  proven(): void {
+    if (this.damaged === undefined) return;
+    this.damaged = undefined;
+    this.#node.world.ledger.faults.add("damageHarmless");
+  }
+
   crash(): void {
     if (this.#handed.length > 0) {
       this.#maybe = this.copy();
       for (const write of this.#handed) this.#maybe.apply(write);
     }
     this.#node.world.ledger.faults.add("segmentsReused", this.#device.reusedSegments());
+    this.#settledSequence = this.#db?.durableSequence() ?? this.#settledSequence;
     this.#db = undefined;
     this.#queue = undefined;
     this.#waiting = [];
@@ -267,14 +330,23 @@ export class WalDisk extends DurableState implements NodeDisk {
   /** Fail-stop. A bug ends the run, anything else this node, until it is started again. */
   #failed(what: string, error: unknown): void {
     const { world } = this.#node;
-    if (!isOpError(error) && !(error instanceof FatalStorageError)) {
-      world.fail(error);
-      return;
-    }
-    world.ledger.faults.add("failStops");
     const why = `${what}: ${errorText(error)}`;
-    world.after(0, EventKind.Nemesis, this.#node, () => world.nemesis.crash(this.#node, why));
+    if (error instanceof Refused || (this.#db === undefined && isDamage(error))) {
+      if (this.damaged === undefined) world.fail(new Violation("W1", `node ${this.#node.id}, which is sound: ${why}`));
+      world.ledger.faults.add("damageFound");
+      world.after(0, EventKind.Nemesis, this.#node, () => this.#node.refuse(why));
+    } else if (isOpError(error) || error instanceof FatalStorageError) {
+      world.ledger.faults.add("failStops");
+      world.after(0, EventKind.Nemesis, this.#node, () => world.nemesis.crash(this.#node, why));
+    } else world.fail(error);
   }
+}
+
+/** The replica must not run on what is here. */
+class Refused extends Error {}
+
+function isDamage(error: unknown): boolean {
+  return isOpError(error) && (error.code === "DL_ERR_LOGDB_CORRUPT" || error.code === "DL_ERR_DATA_LOST");
 }
 
 /** All entries there are, read from the files. */

@@ -19,13 +19,15 @@ import { SHARD_ID, type SimNode, Violation } from "./model.js";
 import { mix } from "./prng.js";
 import { EventKind } from "./queue.js";
 
+const DIRECTORY = "/data/snapshots";
+
 export class WalSnapshots implements NodeSnapshots {
   readonly #node: SimNode;
   readonly #store: SnapshotStore;
 
   constructor(node: SimNode, files: Files, env: Env) {
     this.#node = node;
-    this.#store = createSnapshotStore({ files, directory: "/data/snapshots", crc32: env.crc32 });
+    this.#store = createSnapshotStore({ files, directory: DIRECTORY, crc32: env.crc32 });
   }
 
   save(state: MachineState, term: Term, done: (meta: SnapshotMeta | undefined) => void): void {
@@ -60,6 +62,10 @@ export class WalSnapshots implements NodeSnapshots {
     return decodeState(Buffer.concat(chunks), meta, sessions);
   }
 
+  path(meta: SnapshotMeta): string {
+    return `${DIRECTORY}/${replicaDirectoryName(SHARD_ID, this.#node.id)}/${meta.directory}/snapshot.dls`;
+  }
+
   prune(newest: SnapshotMeta): void {
     this.#node.world.stirred = true;
     this.#store.prune(SHARD_ID, this.#node.id, newest, LIMITS.snapshotsKeptMax).catch((error: unknown) => {
@@ -86,7 +92,11 @@ export class WalSnapshots implements NodeSnapshots {
   #unreadable(meta: SnapshotMeta, error: unknown, call: () => void): void {
     const { world, id, disk } = this.#node;
     const failed = isOpError(error) && error.code === "DL_ERR_STORAGE_FAILED";
-    if (failed || meta.index < (disk.snapshot?.index ?? 0)) this.#later(call);
+    const damaged = isOpError(error) && disk.damaged !== undefined;
+    if (damaged) {
+      world.ledger.faults.add("damageFound");
+      this.#later(() => this.#node.refuse(errorText(error)));
+    } else if (failed || meta.index < (disk.snapshot?.index ?? 0)) this.#later(call);
     else world.fail(new Violation("W2", `node ${id} cannot read snapshot ${meta.index}: ${errorText(error)}`));
   }
 
@@ -101,6 +111,10 @@ export class WalSnapshots implements NodeSnapshots {
     const chunks: Uint8Array[] = [];
     for await (const chunk of this.#store.readFile(meta)) chunks.push(chunk);
     return Buffer.concat(chunks);
+  }
+
+  verify(meta: SnapshotMeta): void {
+    this.load(meta, () => undefined);
   }
 
   land(meta: SnapshotMeta, chunks: readonly Uint8Array[], done: (landed: SnapshotMeta | undefined) => void): void {

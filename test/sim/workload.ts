@@ -94,6 +94,8 @@ export class Workload implements WorkloadPort {
   #change(node: SimNode): void {
     const r = this.#random;
     const { membership } = this.#world.ledger;
+    // Whoever changes members while one is lost must know what they do (repair.ts).
+    if (this.#world.repair.needed) return;
     const change = this.#drawChange();
     if (change === undefined) return;
     const expected = r.chance(0.5) ? membership.configChangeIndex : r.chance(0.9) ? 0 : r.int(5);

@@ -17,6 +17,7 @@ import { ReplicaNode } from "./node.js";
 import type { SimOptions } from "./options.js";
 import { Prng } from "./prng.js";
 import { EventKind, EventQueue, type SimEvent } from "./queue.js";
+import { Repair } from "./repair.js";
 import { StorageNemesis } from "./storage-nemesis.js";
 import { Trace, type TraceSink } from "./trace.js";
 import { Workload } from "./workload.js";
@@ -38,6 +39,7 @@ export class SimulatedWorld implements World {
   readonly network: Network;
   readonly nemesis: Nemesis;
   readonly storageNemesis: StorageNemesis;
+  readonly repair: Repair;
   readonly workload: Workload;
   readonly checks: Checks;
   readonly nodes = new Map<ReplicaId, SimNode>();
@@ -60,6 +62,7 @@ export class SimulatedWorld implements World {
     this.network = new Network(this, this.stream(10));
     this.nemesis = new Nemesis(this, this.stream(11));
     this.storageNemesis = new StorageNemesis(this, this.stream(15));
+    this.repair = new Repair(this, this.stream(16));
     this.workload = new Workload(this, this.stream(12));
     this.initialMembership = initialMembers(options);
     this.bootstrapBlock = sealBlock(bootstrapBody(this.initialMembership), {

@@ -1,0 +1,99 @@
+/**
+ * The operator of a run: a replica that will never run again (its disk is damaged, lost or stale) is removed by a
+ * membership change, and a fresh one joins, as the master does with real hosts. Until then nothing else is changed and
+ * nothing else is damaged: the fault budget is a minority at a time (storage-nemesis.ts).
+ */
+import { EntryType } from "../../shared/codec/block.js";
+import { encodeConfigChange } from "../../shared/codec/membership.js";
+import type { ReplicaId } from "../../shared/types/ids.js";
+import { type ConfigChange, type Membership, quorumSize } from "../../shared/types/membership.js";
+import { NODES_MAX, type RepairPort, type SimNode, type World } from "./model.js";
+import type { Prng } from "./prng.js";
+import { EventKind } from "./queue.js";
+
+export class Repair implements RepairPort {
+  readonly #world: World;
+  readonly #random: Prng;
+  /** Lost replica → the one that was asked to take its place. */
+  readonly #successors = new Map<ReplicaId, ReplicaId>();
+  #armed = false;
+
+  constructor(world: World, random: Prng) {
+    this.#world = world;
+    this.#random = random;
+  }
+
+  get needed(): boolean {
+    return this.#members().some((node) => node.refused !== undefined || node.disk.damaged !== undefined);
+  }
+
+  /** Voters that can still run are no quorum any more: whatever is promised, the shard must stand still. */
+  get hopeless(): boolean {
+    if (!this.#canServe(this.#world.ledger.membership, undefined)) return true;
+    return this.#views().every((membership) => !this.#canServe(membership, undefined));
+  }
+
+  /** Membership changes are in force at apply: what each replica believes of the quorum counts, not only the newest. */
+  canDoWithout(node: SimNode): boolean {
+    return [this.#world.ledger.membership, ...this.#views()].every((membership) => this.#canServe(membership, node));
+  }
+
+  #canServe(membership: Membership, without: SimNode | undefined): boolean {
+    const { voters, witnesses } = membership;
+    const able = [...voters.keys(), ...witnesses.keys()].filter((id) => {
+      const node = this.#world.node(id);
+      return node !== without && node?.refused === undefined;
+    });
+    return able.length >= quorumSize(membership);
+  }
+
+  /** Of the voters that can still run. */
+  #views(): Membership[] {
+    const able = this.#members().filter((node) => node.refused === undefined);
+    return able.map((node) => node.membership).filter((membership) => membership.voters.size > 0);
+  }
+
+  /** Some replica was refused: from now on it is looked after. */
+  begin(): void {
+    if (this.#armed) return;
+    this.#armed = true;
+    const { electionTimeoutMs } = this.#world.options;
+    this.#world.after(1 + this.#random.int(electionTimeoutMs), EventKind.Nemesis, undefined, () => {
+      this.#armed = false;
+      this.#act();
+      if (this.needed) this.begin();
+    });
+  }
+
+  #members(): SimNode[] {
+    const { voters, nonVotings, witnesses } = this.#world.ledger.membership;
+    const ids = [...voters.keys(), ...nonVotings.keys(), ...witnesses.keys()];
+    return ids.map((id) => this.#world.node(id)).filter((node) => node !== undefined);
+  }
+
+  #act(): void {
+    const lost = this.#members().find((node) => node.refused !== undefined);
+    const leader = this.#world.leader();
+    if (lost === undefined || leader === undefined) return;
+    const { voters } = this.#world.ledger.membership;
+    const successor = this.#successors.get(lost.id) ?? this.#freshId();
+    const r = this.#random;
+    if (successor !== undefined && this.#world.node(successor) === undefined && r.chance(0.5)) {
+      this.#successors.set(lost.id, successor);
+      const kind = voters.has(lost.id) && r.chance(0.5) ? "addVoter" : "addNonVoting";
+      this.#propose(leader, { kind, replicaId: successor, target: `host-${successor}` });
+    } else this.#propose(leader, { kind: "remove", replicaId: lost.id, target: "" });
+  }
+
+  #propose(leader: SimNode, change: Pick<ConfigChange, "kind" | "replicaId" | "target">): void {
+    const full: ConfigChange = { ...change, expectedConfigChangeIndex: 0, bootstrap: false };
+    leader.propose(EntryType.ConfigChange, [encodeConfigChange(full)]);
+  }
+
+  #freshId(): ReplicaId | undefined {
+    for (let id = 1; id <= NODES_MAX; id++) {
+      if (this.#world.node(id) === undefined && !this.#world.ledger.membership.removed.has(id)) return id;
+    }
+    return undefined;
+  }
+}
