@@ -95,6 +95,36 @@ test("P48: a seal makes rot of the last frame recognisable", async () => {
   }
 });
 
+test("P48: wherever in a segment the last frame ends, idle time seals it", async () => {
+  const host = new Host();
+  const { db } = await sixFrames(host);
+  for (let index = 3; index < 40; index++) {
+    await db.append([entry(A, index, 6000 + index * 10)]);
+    // More than once: live entries of old segments are moved meanwhile, which are appends of their own.
+    for (let i = 0; i < 10; i++) {
+      await settle();
+      host.clock.advance(11);
+    }
+    await settle();
+    assert.equal((await host.frames()).at(-1)?.header.kind, FrameKind.Seal, `after entry ${index}`);
+  }
+  assert.ok((host.used().at(-1)?.id ?? 0) >= 3);
+});
+
+test("P48: a last frame that a crash left without a seal gets one after the next start", async () => {
+  const host = new Host();
+  const { last } = await sixFrames(host);
+  host.kill();
+  await host.open();
+  host.clock.advance(11);
+  await settle();
+  host.kill();
+  await host.damage(last, ["head", "body", "trailer"]);
+  const db = await host.open();
+  assert.equal(db.recovery().walSequence, last + 1);
+  assert.notEqual(db.recovery().incomplete, undefined);
+});
+
 test("P48: an unreadable frame of unknown replicas: proven whole are those with a later record", async () => {
   const host = new Host();
   const { last } = await sixFrames(host);

@@ -175,6 +175,11 @@ export class WalLog implements WalLogDb {
     await this.#writer.rotate(0);
   }
 
+  /** The last part of opening: from here on a last frame without a seal gets one. */
+  opened(): void {
+    this.#idle();
+  }
+
   /** Part of the deadline: an operation did not settle. */
   overdue(what: string): void {
     this.#fail(new FatalStorageError(`${what} did not settle in time`, { stuck: true }));

@@ -177,6 +177,7 @@ async function recover(opening: Opening, rows: ReadonlyMap<string, Uint8Array>):
   const marks = [{ key: FLOOR_ROW, value: numberRow(log.durableSequence()) }];
   if (incomplete !== undefined) marks.push({ key: INCOMPLETE_ROW, value: new TextEncoder().encode(incomplete) });
   if (found.corrupt || floor === undefined) await segments.commit(marks);
+  log.opened();
   return log;
 }
 

@@ -15,6 +15,8 @@ import type { Watch } from "./wal-watch.js";
 
 /** What is left free in each segment by appends that add entries, so that those that make room still fit. */
 const RESERVE_BYTES_MAX = 256 * 1024;
+/** And by all appends, so that the last frame of a segment can be sealed. */
+const SEAL_BYTES = frameLayout(0, 0).totalBytes;
 const FRAME_BYTES_MAX = 1024 * 1024 * 1024;
 const PREPARE_RETRY_MS = 1000;
 
@@ -114,7 +116,8 @@ export class WalWriter {
 
   /** Writes a frame without records, so that rot of the one before cannot be taken for a torn write. */
   seal(): Promise<void> | undefined {
-    if (!this.fits(frameLayout(0, 0).totalBytes, true)) return undefined;
+    const segment = this.#segment;
+    if (segment === undefined || segment.damaged || this.#offset + SEAL_BYTES > segment.length) return undefined;
     this.#frame.begin(0, 0);
     return this.#put(FrameKind.Seal);
   }
@@ -150,7 +153,8 @@ export class WalWriter {
   async #prepareNow(bytes: number): Promise<Segment> {
     if (this.#env.now() < this.#prepareAfterMs) throw new OpError("DL_ERR_DISK_FULL", "no room for a new segment");
     try {
-      return await this.#segments.prepare(bytes + Math.min(RESERVE_BYTES_MAX, Math.ceil(bytes / 15)));
+      const used = bytes + SEAL_BYTES;
+      return await this.#segments.prepare(used + Math.min(RESERVE_BYTES_MAX, Math.ceil(used / 15)));
     } catch (error) {
       if (isOpError(error)) this.#prepareAfterMs = this.#env.now() + PREPARE_RETRY_MS;
       throw error;
@@ -179,7 +183,7 @@ export class WalWriter {
   }
 }
 
-/** Bytes of a segment that may be filled; those that only make room may fill it wholly. */
+/** Bytes of a segment that may be filled; those that only make room may fill it wholly, but for a seal. */
 function usable(length: number, hasBlocks: boolean): number {
-  return hasBlocks ? length - Math.min(RESERVE_BYTES_MAX, length / 16) : length;
+  return length - SEAL_BYTES - (hasBlocks ? Math.min(RESERVE_BYTES_MAX, length / 16) : 0);
 }

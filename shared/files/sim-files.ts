@@ -140,10 +140,16 @@ export class SimDisk implements Files {
     return this.#root.copy();
   }
 
-  /** Another start on what `image` was. */
-  restore(image: SimDirectory): void {
+  /** Another start on what `image` was; of a top directory alone if `only` names it. */
+  restore(image: SimDirectory, only?: string): void {
     this.kill();
-    this.#root = image.copy();
+    const old = image.copy();
+    if (only === undefined) this.#root = old;
+    else {
+      const entry = old.names.get(only) ?? new SimDirectory();
+      this.#root.names.set(only, entry);
+      this.#root.durable.set(only, entry);
+    }
     this.#unsynced = [];
     this.#usedBlocks = this.#root.blockCount();
   }

@@ -82,8 +82,11 @@ export interface NodeDisk extends Readonly<Pick<DurableState, "hardState" | "log
   damage(kind: Damage, r: Prng): string | undefined;
   /** Everything is gone. */
   lose(): void;
-  /** Keeps all of it as it is; the call that is returned, made while the node is down, brings that back. */
-  image(): () => void;
+  /**
+   * Keeps all of it as it is; the call that is returned, made while the node is down, brings that back, or the log
+   * alone.
+   */
+  image(): (what: "all" | "log") => void;
   /** What the node starts from was read and is right: whatever was damaged did not matter. */
   proven(): void;
 }

@@ -87,6 +87,8 @@ export interface SimOptions extends ProtocolOptions {
   readonly staleDiskEveryMs: number;
   /** Damage may hit a majority: the shard must stand still then. */
   readonly overBudget: boolean;
+  /** A snapshot on its way is cut, changed, doubled or late. */
+  readonly snapshotFault: number;
   /** A snapshot file holds up to so many bytes more than it must. */
   readonly snapshotPadding: number;
   // network
@@ -202,6 +204,7 @@ function drawStorage(r: Prng, T: number) {
     lostDiskEveryMs: on(0.25) ? r.logRange(4 * T, 60 * T) : 0,
     staleDiskEveryMs: on(0.25) ? r.logRange(4 * T, 60 * T) : 0,
     overBudget: on(0.04),
+    snapshotFault: on() ? r.float() ** 2 * 0.7 : 0,
   };
 }
 

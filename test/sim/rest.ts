@@ -21,11 +21,13 @@ export class RestPhase {
   async run(): Promise<void> {
     const world = this.#world;
     const { quiesceAfterMs, electionTimeoutMs } = world.options;
-    if (quiesceAfterMs === 0 || world.ledger.stranded > 0) return;
+    if (quiesceAfterMs === 0 || world.ledger.stranded > 0 || world.repair.hopeless) return;
     const idleMs = this.#slowestMs * (quiesceAfterMs / electionTimeoutMs);
     await this.#until("rests", idleMs, () => allRest(world));
     const leader = world.leader();
     if (leader?.core === undefined || world.ledger.membership.voters.size < 3) return;
+    // It may find that its disk is damaged, and not return.
+    if (world.repair.needed) return;
     const { term } = leader.core;
     leader.crash("at rest");
     await this.#until("elects", 0, () => (world.leader()?.core?.term ?? 0) > term);

@@ -5,9 +5,32 @@
  */
 import type { SnapshotRequest } from "../../nodehost/raft/types.js";
 import { type InstallSnapshotMessage, MessageType, type SnapshotMeta } from "../../shared/types/message.js";
-import { SHARD_ID, type SimNode, type World } from "./model.js";
+import { SHARD_ID, type SimNode, Violation, type World } from "./model.js";
 import type { Prng } from "./prng.js";
 import { EventKind } from "./queue.js";
+
+/**
+ * The stream ends early; a bit changes; a chunk comes twice; a chunk comes last; the file comes twice at once; it comes
+ * so late that newer ones may be there.
+ */
+const TRANSIT = [
+  "snapshotCut",
+  "snapshotFlipped",
+  "snapshotDoubled",
+  "snapshotMoved",
+  "snapshotTwice",
+  "snapshotLate",
+] as const;
+type Transit = (typeof TRANSIT)[number];
+
+interface Landing {
+  readonly from: SimNode;
+  readonly to: SimNode;
+  /** Start of the sender. */
+  readonly epoch: number;
+  readonly request: SnapshotRequest;
+  readonly meta: SnapshotMeta;
+}
 
 export class SnapshotStreams {
   readonly #world: World;
@@ -34,11 +57,36 @@ export class SnapshotStreams {
       if (file === undefined || target?.core === undefined) return sent(false);
       // As the engine answers a snapshot that tells it nothing new.
       if (meta.index <= target.core.commit) return sent(true);
-      target.snapshots.land(meta, this.#chunks(file), (landed) => {
-        if (landed !== undefined) this.#told(node, request, landed);
-        else if (node.epoch === epoch && node.alive) node.snapshots.verify(meta);
-        sent(landed !== undefined);
-      });
+      const landing = { from: node, to: target, epoch, request, meta };
+      const fault = this.#fault();
+      if (fault === "snapshotLate") {
+        const delayMs = this.#random.int(8 * world.options.electionTimeoutMs);
+        world.after(delayMs, EventKind.Snapshot, target, () => this.#land(landing, file, undefined, sent));
+        return;
+      }
+      if (fault === "snapshotTwice") this.#land(landing, file, undefined, sent);
+      this.#land(landing, file, fault, sent);
+    });
+  }
+
+  #fault(): Transit | undefined {
+    const { options, faults, ledger } = this.#world;
+    if (!faults || !this.#random.chance(options.snapshotFault)) return undefined;
+    const fault = this.#random.pick(TRANSIT);
+    ledger.faults.add(fault);
+    return fault;
+  }
+
+  #land(landing: Landing, file: Uint8Array, fault: Transit | undefined, sent: (ok: boolean) => void): void {
+    const { from, to, epoch, request, meta } = landing;
+    const chunks = this.#onTheWay(file, fault);
+    to.snapshots.land(meta, chunks, (landed) => {
+      if (landed === undefined) {
+        if (from.epoch === epoch && from.alive) from.snapshots.verify(meta);
+      } else if (Buffer.compare(Buffer.concat(chunks), file) !== 0) {
+        throw new Violation("W2", `node ${to.id} lands snapshot ${meta.index}, which was changed on the way`);
+      } else this.#told(from, request, landed);
+      sent(landed !== undefined);
     });
   }
 
@@ -50,10 +98,24 @@ export class SnapshotStreams {
     queue.push({ time: now, kind: EventKind.Message, nodeId: to, epoch: 0, message, call: undefined });
   }
 
-  #chunks(file: Uint8Array): Uint8Array[] {
-    const size = 1 + this.#random.int(file.length);
+  /** The file in chunks, and what becomes of them. */
+  #onTheWay(file: Uint8Array, fault: Transit | undefined): Uint8Array[] {
+    const r = this.#random;
+    const size = 1 + r.int(file.length);
     const chunks: Uint8Array[] = [];
     for (let at = 0; at < file.length; at += size) chunks.push(file.subarray(at, at + size));
+    const at = r.int(chunks.length);
+    const chunk = chunks[at];
+    if (chunk === undefined) return chunks;
+    if (fault === "snapshotCut") chunks.length = at;
+    else if (fault === "snapshotDoubled") chunks.splice(at, 0, chunk);
+    else if (fault === "snapshotMoved") chunks.push(...chunks.splice(at, 1));
+    else if (fault === "snapshotFlipped") {
+      const changed = chunk.slice();
+      const place = r.int(changed.length);
+      changed[place] = (changed[place] ?? 0) ^ (1 << r.int(8));
+      chunks[at] = changed;
+    }
     return chunks;
   }
 }

@@ -15,6 +15,8 @@ export class StorageDevice {
   readonly checkpoints: SimCheckpointDisk;
   readonly #node: SimNode;
   readonly #random: Prng;
+  /** Until then writes of the log are under way. */
+  busyUntilMs = 0;
 
   constructor(node: SimNode, random: Prng, env: Env) {
     this.#node = node;
@@ -29,6 +31,7 @@ export class StorageDevice {
     const r = this.#random;
     const { options, ledger } = this.#node.world;
     const random = (): number => r.float();
+    this.busyUntilMs = 0;
     this.checkpoints.crash(random);
     if (r.chance(options.processDeath)) {
       this.files.kill();
@@ -86,6 +89,7 @@ export class StorageDevice {
     // Nothing watches over a snapshot that does not end: it is not on the path of anybody's promise.
     if (!path.startsWith("/wal") || !r.chance(stuckChance)) return undefined;
     world.ledger.faults.add("stuckWrites");
+    this.busyUntilMs = Number.POSITIVE_INFINITY;
     return "stuck";
   }
 
@@ -106,7 +110,9 @@ export class StorageDevice {
     if (!faults) return 1;
     const r = this.#random;
     const slow = r.chance(options.diskSlowChance) ? r.int(options.diskSlowMs) : 0;
-    return r.int(options.diskMs + 1) + slow;
+    const delayMs = r.int(options.diskMs + 1) + slow;
+    this.busyUntilMs = Math.max(this.busyUntilMs, this.#node.world.now + delayMs);
+    return delayMs;
   }
 
   /** Of what is not on the path of an append. */

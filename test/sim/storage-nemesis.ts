@@ -83,9 +83,10 @@ export class StorageNemesis {
     const restore = node.disk.image();
     world.after(1 + r.int(10 * world.options.electionTimeoutMs), EventKind.Nemesis, undefined, () => {
       if (!world.faults || !this.#mayLose(node)) return;
-      world.nemesis.crash(node, "to get an older disk");
-      restore();
-      world.ledger.faults.add("staleDisks");
+      const what = r.chance(0.5) ? "all" : "log";
+      world.nemesis.crash(node, `to get an older copy of ${what}`);
+      restore(what);
+      world.ledger.faults.add(what === "all" ? "staleDisks" : "staleWal");
     });
   }
 

@@ -10,6 +10,7 @@ import { WalQueue } from "../../nodehost/engine/wal-queue.js";
 import type { LogUpdate, RecoveredReplica, ReplicaKey } from "../../nodehost/logdb/port.js";
 import type { WalLogDb } from "../../nodehost/logdb/wal-logdb.js";
 import { openWalLogDb } from "../../nodehost/logdb/wal-open.js";
+import { FLOOR_ROW, readNumberRow } from "../../nodehost/logdb/wal-rows.js";
 import type { LogReader } from "../../nodehost/raft/types.js";
 import type { EntryBlock } from "../../shared/codec/block.js";
 import type { Env } from "../../shared/env/env.js";
@@ -61,6 +62,8 @@ export class WalDisk extends DurableState implements NodeDisk {
   /** Set by an older image: what the log must hold then. */
   #stale: DurableState[] | undefined;
   damaged: string | undefined;
+  /** When the log was opened, or the last append settled. */
+  #lastActiveMs = 0;
 
   constructor(node: SimNode, parts: StorageParts) {
     super();
@@ -105,6 +108,7 @@ export class WalDisk extends DurableState implements NodeDisk {
     await this.#recover(db);
     await this.#snapshots.removeOrphans(this.snapshot);
     this.#db = db;
+    this.#lastActiveMs = this.#node.world.now;
     this.#queue = new WalQueue({ append: (updates) => this.#append(db, updates) }, () => undefined);
   }
 
@@ -253,6 +257,7 @@ export class WalDisk extends DurableState implements NodeDisk {
     } catch (error) {
       world.fail(error);
     }
+    this.#lastActiveMs = world.now;
     this.#settled.push(write);
     if (this.#settled.length > 1) return;
     world.after(0, EventKind.Disk, this.#node, () => {
@@ -272,7 +277,7 @@ export class WalDisk extends DurableState implements NodeDisk {
 
   damage(kind: Damage, r: Prng): string | undefined {
     if (needsStop(kind) && this.#node.alive) return undefined;
-    const settled = this.#db?.durableSequence() ?? this.#settledSequence;
+    const settled = this.#coveredSequence();
     const { snapshot } = this;
     const snapshotPath = snapshot === undefined ? undefined : this.#snapshots.path(snapshot);
     const { crc32 } = this.#env;
@@ -282,14 +287,25 @@ export class WalDisk extends DurableState implements NodeDisk {
     return what;
   }
 
+  /** Frames below it are followed by another one, or by a seal: their rot can be told from a torn write. */
+  #coveredSequence(): number {
+    const sequence = this.#db?.durableSequence();
+    if (sequence === undefined) return this.#settledSequence;
+    const { world, frozenUntil } = this.#node;
+    const quietMs = Math.max(this.#lastActiveMs, this.#device.busyUntilMs);
+    const sealed = world.now > quietMs + world.options.sealAfterMs + 2 && frozenUntil <= quietMs;
+    return sealed && this.#handed.length === 0 ? sequence + 1 : sequence;
+  }
+
   lose(): void {
     this.#device.files.lose("/wal");
     this.#device.files.lose("/data");
     this.#device.checkpoints.wipe();
   }
 
-  image(): () => void {
+  image(): (what: "all" | "log") => void {
     const { files, checkpoints } = this.#device;
+    const sequence = this.#db?.durableSequence() ?? 0;
     const image = files.image();
     const rows = new Map(checkpoints.rows);
     const states = [this.copy()];
@@ -298,11 +314,18 @@ export class WalDisk extends DurableState implements NodeDisk {
       for (const write of this.#handed) more.apply(write);
       states.push(more);
     }
-    return () => {
-      files.restore(image);
-      checkpoints.restore(rows);
-      this.#stale = states;
-      this.damaged = "an older copy";
+    return (what) => {
+      this.damaged = `an older copy of ${what}`;
+      if (what === "all") {
+        files.restore(image);
+        checkpoints.restore(rows);
+        this.#stale = states;
+        return;
+      }
+      files.restore(image, "wal");
+      const floor = checkpoints.rows.get(FLOOR_ROW);
+      // A log that ends below the floor is found out; from another one nobody here can tell.
+      if (floor === undefined || readNumberRow(floor) <= sequence) this.#stale = states;
     };
   }
 
