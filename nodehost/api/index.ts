@@ -1,3 +1,4 @@
 /** The door of nodehost/api for the tools that work on the directories of stopped hosts. */
 export { type DataPaths, type DataPlace, dataPaths } from "./data-paths.js";
-export { type DirectoryLock, lockDirectory, readIdentity } from "./host-dir.js";
+export { EXPORTED_SNAPSHOT, type ExportDescription, readExport } from "./exported.js";
+export { type DirectoryLock, lockDirectory, openIdentity, readIdentity } from "./host-dir.js";

@@ -5,6 +5,8 @@ export type { KitDisk } from "./machine-kit-disk.js";
 export { applyConfigChange, type ConfigChangeOutcome, membershipHash, normalizedTarget } from "./members.js";
 export { Rsm } from "./rsm.js";
 export { type SessionLimits, SessionTable, type SessionVerdict, type SessionView } from "./sessions.js";
+export { readChunks } from "./snapshot-file.js";
+export { readSnapshotHeader } from "./snapshot-header.js";
 export {
   createSnapshotStore,
   replicaDirectoryName,

@@ -6,6 +6,7 @@ export {
   type DiskMeasurement,
   type DiskVerdict,
 } from "./checkdisk.js";
+export { type ImportOptions, type ImportReport, importSnapshot } from "./import.js";
 export { type InspectedReplica, type Inspection, inspectData } from "./inspect.js";
 export type { DataOptions } from "./open-data.js";
 export { type ShrinkOptions, type ShrinkReport, shrinkToSurvivors } from "./shrink.js";
