@@ -27,6 +27,7 @@ const PROGRAMS = {
   "golden:rewrite": { file: "test/golden/main.js", args: ["--rewrite"] },
   mutants: { file: "test/mutants/run.js", args: [] },
   "bench:smoke": { file: "test/bench/smoke.js", args: [] },
+  "power-sweep": { file: "test/storage/power-sweep.js", args: [] },
 };
 
 const OTHER_VERBS = ["build", "lint", "fix", "test", "test:root", "test:node"];

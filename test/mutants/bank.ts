@@ -4,6 +4,7 @@ import { MEMORY } from "./bank-memory.js";
 import { PROMOTION } from "./bank-promotion.js";
 import { QUIESCE } from "./bank-quiesce.js";
 import { SESSION_MUTANTS } from "./bank-sessions.js";
+import { STORAGE } from "./bank-storage.js";
 import { TRANSFERS } from "./bank-transfers.js";
 import type { Mutant } from "./mutant.js";
 
@@ -382,4 +383,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...MEMORY,
   ...SESSION_MUTANTS,
   ...QUIESCE,
+  ...STORAGE,
 ];
