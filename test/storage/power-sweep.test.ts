@@ -1,4 +1,4 @@
-/** A few images of `npm run power-sweep`, and that they are worth something: losses in every phase, rot that is noticed. */
+/** Some images of `npm run power-sweep`, and that they are worth it: losses in every phase, rot that is noticed. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { checkImage, type ImageResult } from "./power.js";

@@ -120,7 +120,7 @@ async function problemOf({ machine, texts, acknowledged }: Script): Promise<stri
     const db = await machine.open();
     const text = await logText(db);
     const found = texts.indexOf(text, acknowledged);
-    if (found === -1) return `${acknowledged} acknowledged, found state ${texts.indexOf(text)}:\n${text.slice(0, 600)}`;
+    if (found === -1) return `${acknowledged} acknowledged, found ${texts.indexOf(text)}:\n${text.slice(0, 600)}`;
     const { incomplete } = db.recovery();
     if (incomplete !== undefined) return `reported as incomplete: ${incomplete}`;
     for (const key of db.list().present) {
@@ -141,7 +141,7 @@ async function expectFile(store: SnapshotStore, meta: SnapshotMeta): Promise<voi
   throw new Error(`the snapshot ${meta.directory} of shard ${meta.shardId} holds something else`);
 }
 
-/** Killed at rest, with everything synced and sealed; then one bit of the newest frame, or of a snapshot file, is not what it was. */
+/** Killed at rest, all synced and sealed; then one bit of the newest frame, or of a snapshot file, is another one. */
 async function rotImage(seed: number): Promise<ImageResult> {
   const random = generator(seed * 17 + 3);
   const machine = new Machine();

@@ -70,7 +70,7 @@ test("files that documents name exist", () => {
 test("npm scripts that documents name exist", () => {
   const { scripts }: { scripts: Record<string, string> } = JSON.parse(read("package.json"));
   for (const path of documents) {
-    for (const [, name = ""] of read(path).matchAll(/\bnpm run ([a-z:]+)/g)) {
+    for (const [, name = ""] of read(path).matchAll(/\bnpm run ([a-z:-]+)/g)) {
       assert.ok(scripts[name] !== undefined, `${path}: npm run ${name}`);
     }
   }
