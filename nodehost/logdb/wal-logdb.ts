@@ -302,23 +302,17 @@ export class WalLog implements WalLogDb {
     });
   }
 
-  /** Where there is no room for a seal, the checkpoint of the next segment does the same. */
   #seal(): void {
+    const durable = this.#writer.seal();
+    if (durable === undefined) return;
     this.#busy = true;
-    const durable = this.#writer.seal() ?? this.#writer.rotate(0);
     durable.then(
-      () => this.#sealed(),
-      (error: unknown) => {
-        if (!isOpError(error) || this.#fatal !== undefined) this.#fail(error);
-        // The disk is full: the window stays open until something is appended.
-        else this.#sealed();
+      () => {
+        this.#busy = false;
+        this.#pump();
       },
+      (error: unknown) => this.#fail(error),
     );
-  }
-
-  #sealed(): void {
-    this.#busy = false;
-    this.#pump();
   }
 
   async #close(): Promise<void> {

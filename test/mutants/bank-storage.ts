@@ -35,7 +35,7 @@ export const STORAGE: readonly Mutant[] = [
   {
     id: "seal-omitted",
     file: `${LOGDB}/wal-logdb.ts`,
-    find: "const durable = this.#writer.seal() ?? this.#writer.rotate(0);",
+    find: "const durable = this.#writer.seal();",
     replace: "const durable = Promise.resolve();",
     invariant: "rot of the last frame looks like a torn write, for ever (P48)",
     quick: false,
@@ -43,9 +43,9 @@ export const STORAGE: readonly Mutant[] = [
   },
   {
     id: "seal-needs-room",
-    file: `${LOGDB}/wal-logdb.ts`,
-    find: "const durable = this.#writer.seal() ?? this.#writer.rotate(0);",
-    replace: "const durable = this.#writer.seal() ?? Promise.resolve();",
+    file: `${LOGDB}/wal-writer.ts`,
+    find: "return length - SEAL_BYTES - (",
+    replace: "return length - (",
     invariant: "a last frame at the end of its segment is not sealed (P48)",
     quick: false,
     tests: SWEEP,
