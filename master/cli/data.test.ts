@@ -1,6 +1,7 @@
 /** `drumline data …` on directories of real hosts, as a shell sees it. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import * as path from "node:path";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { APPS, Hosts, SHARD } from "../../test/kit/hosts.js";
@@ -51,6 +52,29 @@ describe("drumline data", () => {
     const locked = await drumline("data", "inspect", ...place);
     assert.equal(locked.code, 1);
     assert.match(locked.stderr, /^drumline: DL_ERR_DIRECTORY_LOCKED: .*\ntry: /);
+  });
+
+  it("exports a shard of a running host, and imports it elsewhere only when told --yes", async (t) => {
+    const cluster = await Hosts.open(t, 1, { apiAddress: "127.0.0.1:0" });
+    await cluster.startKv(1);
+    await cluster.put(0, "key", "value");
+    const to = path.join(await tempDir(t), "export");
+    const api = cluster.host(0).apiAddress;
+    const written = await drumline("shard", "export", String(SHARD), "--to", to, "--api", api);
+    assert.match(written.stdout, /shard 1 up to index \d+ is in /, written.stderr);
+    const twice = await drumline("shard", "export", String(SHARD), "--to", to, "--api", api);
+    assert.match(twice.stderr, /DL_ERR_INVALID_ARGUMENT.*exists already/);
+    await cluster.close();
+    const other = await cluster.openHost(1);
+    await other.close();
+    const members = `21=${other.raftAddress}`;
+    const call = ["--data", cluster.dataDir(1), "--from", to, "--replica", "21", "--members", members];
+    const planned = await drumline("data", "import", ...call);
+    assert.match(planned.stdout, /would be made from the export[\s\S]*nothing was changed/, planned.stderr);
+    const done = await drumline("data", "import", ...call, "--yes", "--json");
+    assert.equal(JSON.parse(done.stdout).done, true, done.stderr);
+    await (await cluster.openHost(1)).restartReplica(SHARD, 21, APPS);
+    assert.equal(await cluster.get(1, "key"), "value");
   });
 
   it("judges a disk in words", async (t) => {

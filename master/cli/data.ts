@@ -3,7 +3,14 @@
  * it would do, and does it only with --yes.
  */
 import { SingleBar } from "cli-progress";
-import { checkDisk, inspectData, type Membership, type ShrinkReport, shrinkToSurvivors } from "../../nodehost/index.js";
+import {
+  checkDisk,
+  importSnapshot,
+  inspectData,
+  type Membership,
+  type ShrinkReport,
+  shrinkToSurvivors,
+} from "../../nodehost/index.js";
 import { parseDuration } from "../../shared/config/index.js";
 import { OpError } from "../../shared/errors.js";
 import { EXIT } from "./failure.js";
@@ -97,6 +104,53 @@ function shrinkText(report: ShrinkReport): string[] {
     "  lost is what was acknowledged without this replica: compare last term and index of all survivors first",
     done ? "start its host; masters then add the missing replicas" : "nothing was changed: run it again with --yes",
   ];
+}
+
+export interface ImportFlags extends DataFlags {
+  readonly from: string;
+  readonly replica: string;
+  readonly members: string;
+  readonly lineage?: string;
+  readonly replace?: boolean;
+  readonly dryRun?: boolean;
+  readonly yes?: boolean;
+}
+
+export async function runImport(output: Output, flags: ImportFlags): Promise<number> {
+  const doIt = flags.yes === true && flags.dryRun !== true;
+  const report = await importSnapshot({
+    ...placeOf(flags),
+    from: flags.from,
+    replicaId: idFlag("replica", flags.replica),
+    members: membersFlag(flags.members),
+    ...(flags.lineage === undefined ? {} : { lineage: idFlag("lineage", flags.lineage) }),
+    replace: flags.replace === true,
+    dryRun: !doIt,
+  });
+  if (output.json) {
+    output.object({ ...report, before: plain(report.before), after: plain(report.after) });
+    return EXIT.ok;
+  }
+  const { shardId, replicaId, app, index, term, exportedAtMs, before, after, replaced, done } = report;
+  output.line(`shard ${shardId}: replica ${replicaId} ${done ? "is" : "would be"} made from the export`);
+  output.line(`  app ${app || "(by code)"}, index ${index}, term ${term}, of ${new Date(exportedAtMs).toISOString()}`);
+  output.line(
+    `  members: ${membersText(after)}, lineage ${after.lineage}; before: ${membersText(before)}, gone for ever`,
+  );
+  output.line("  what was written after the export is lost");
+  if (replaced.length > 0) output.line(`  removed here: replica ${replaced.join(", ")}`);
+  output.line(done ? "do the same on each host of the members, then start them" : "nothing was changed: add --yes");
+  return EXIT.ok;
+}
+
+/** "11=host:port,12=host:port" */
+function membersFlag(text: string): Map<number, string> {
+  const members = new Map<number, string>();
+  for (const part of text.split(",")) {
+    const [id = "", target = ""] = part.split("=");
+    members.set(idFlag("members", id.trim()), target.trim());
+  }
+  return members;
 }
 
 export interface CheckDiskFlags {

@@ -56,7 +56,7 @@ async function shardOf(admin: AdminClient, { shard, flags }: KvCall): Promise<nu
 }
 
 /** Hosts that run the shard, its leader first. */
-function routeOf(admin: AdminClient): Route {
+export function routeOf(admin: AdminClient): Route {
   return async (shardId) => {
     const [shard, { hosts }] = await Promise.all([
       admin.call(MASTER_SERVICE.getShard, { shardId }),

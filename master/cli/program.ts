@@ -7,7 +7,8 @@ import { parseDuration } from "../../shared/config/index.js";
 import { OpError } from "../../shared/errors.js";
 import { AdminClient } from "./admin-client.js";
 import { runConfigPrint } from "./config-print.js";
-import type { CheckDiskFlags, DataFlags, ShrinkFlags } from "./data.js";
+import type { CheckDiskFlags, DataFlags, ImportFlags, ShrinkFlags } from "./data.js";
+import { type ExportFlags, exportShard } from "./export.js";
 import { EXIT, failureOf } from "./failure.js";
 import type { InitFlags } from "./init.js";
 import { type KvCall, type KvFlags, runKv } from "./kv.js";
@@ -245,6 +246,14 @@ function addShardVerbs(program: Command, run: Run): void {
     .command("show <shard>")
     .description("one shard: what it has, what it lacks, what is being done, and why not more")
     .action((id: string) => run(({ output, admin }) => showShard(output, admin, id))());
+  shard
+    .command("export <shard>")
+    .description("write a snapshot into a new directory on the machine of one of its hosts, to be imported elsewhere")
+    .requiredOption("--to <dir>", "absolute path of the new directory")
+    .option("--api <host:port>", "ask this host, without any master")
+    .action((id: string, flags: ExportFlags) =>
+      run(({ output, admin, timeoutMs }) => exportShard(output, admin, { shard: id, flags, timeoutMs }))(),
+    );
 }
 
 function addDataVerbs(program: Command, run: Run): void {
@@ -271,6 +280,21 @@ function addDataVerbs(program: Command, run: Run): void {
       run(async ({ output }) => {
         const { runShrink } = await import("./data.js");
         return await runShrink(output, flags);
+      })(),
+    );
+  place(data.command("import"))
+    .description("make a replica from an exported snapshot, as one of a new set of members")
+    .requiredOption("--from <dir>", "directory of the export")
+    .requiredOption("--replica <id>", "the replica that this host is to run: an id that was never used")
+    .requiredOption("--members <list>", "all voters from now on: 11=host:port,12=host:port; the same on each host")
+    .option("--lineage <number>", "at least so much, if the membership was forced after the export")
+    .option("--replace", "remove what this host has of the shard")
+    .option("--dry-run", "only say what would be done (also without --yes)")
+    .option("--yes", "do it")
+    .action((flags: ImportFlags) =>
+      run(async ({ output }) => {
+        const { runImport } = await import("./data.js");
+        return await runImport(output, flags);
       })(),
     );
   data

@@ -6,7 +6,14 @@ import { EntryType } from "../../shared/codec/block.js";
 import { encodeConfigChange } from "../../shared/codec/membership.js";
 import type { Env } from "../../shared/env/env.js";
 import { errorText, isOpError, OpError } from "../../shared/errors.js";
-import { isSafeUint, type ReplicaId, type ShardId, type Target, type Term } from "../../shared/types/ids.js";
+import {
+  type Index,
+  isSafeUint,
+  type ReplicaId,
+  type ShardId,
+  type Target,
+  type Term,
+} from "../../shared/types/ids.js";
 import type { ConfigChange, ConfigChangeKind } from "../../shared/types/membership.js";
 import {
   type AutoPromote,
@@ -35,6 +42,9 @@ export interface ChangeStep {
   readonly configChangeIndex: number;
 }
 
+/** Saves a snapshot and exports it; resolves to its index. */
+export type Exporter = (replica: Replica, options: SnapshotOptions) => Promise<Index>;
+
 interface Opened {
   readonly request: RequestState;
   /** Undefined when the request is settled already. */
@@ -44,10 +54,12 @@ interface Opened {
 export class Calls {
   readonly #engine: Engine;
   readonly #env: Env;
+  readonly #exporter: Exporter;
 
-  constructor(engine: Engine, env: Env) {
+  constructor(engine: Engine, env: Env, exporter: Exporter) {
     this.#engine = engine;
     this.#env = env;
+    this.#exporter = exporter;
   }
 
   /** DL_ERR_SHARD_NOT_FOUND. */
@@ -125,7 +137,9 @@ export class Calls {
       refuse(request, replica.whyNotWorking());
       return request;
     }
-    replica.snapshotter.request(snapshot).then(
+    const { exportPath } = snapshot;
+    const saved = exportPath === undefined ? replica.snapshotter.request(snapshot) : this.#exporter(replica, snapshot);
+    saved.then(
       (index) => request.settle({ code: "completed", index }),
       (error: unknown) => {
         request.fail("rejected", isOpError(error) ? error : new OpError("DL_ERR_REJECTED", errorText(error)));

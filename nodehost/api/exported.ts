@@ -29,8 +29,8 @@ export interface ExportDescription {
   readonly sizeBytes: number;
   /** Replica configuration as JSON text. */
   readonly config: string;
-  /** ISO 8601. */
-  readonly exportedAt: string;
+  /** By the wall clock of the host. */
+  readonly exportedAtMs: number;
 }
 
 /** Writes an export. DL_ERR_INVALID_ARGUMENT if `directory` is there already; DL_ERR_DISK_FULL. */
@@ -120,7 +120,7 @@ function checked(parsed: unknown, file: string): ExportDescription {
     term: count("term", 1),
     sizeBytes: count("sizeBytes", 1),
     config,
-    exportedAt: text("exportedAt"),
+    exportedAtMs: count("exportedAtMs", 0),
   };
 }
 

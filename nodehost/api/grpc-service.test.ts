@@ -257,7 +257,7 @@ const REFUSALS: readonly (readonly [string, Fields, string, grpc.status])[] = [
   ["CloseSession", {}, "DL_ERR_INVALID_SESSION", grpc.status.INVALID_ARGUMENT],
   ["RequestAddWitness", { shardId: 1 }, "DL_ERR_NOT_IMPLEMENTED", grpc.status.UNIMPLEMENTED],
   ["RequestLeaderTransfer", { shardId: 1, targetReplicaId: 9 }, "DL_ERR_INVALID_TARGET", grpc.status.INVALID_ARGUMENT],
-  ["RequestSnapshot", { shardId: 1, exportPath: "x" }, "DL_ERR_NOT_IMPLEMENTED", grpc.status.UNIMPLEMENTED],
+  ["RequestSnapshot", { shardId: 1, exportPath: "x" }, "DL_ERR_INVALID_ARGUMENT", grpc.status.INVALID_ARGUMENT],
   ["GetShardMembership", { shardId: 9 }, "DL_ERR_SHARD_NOT_FOUND", grpc.status.NOT_FOUND],
   ["RequestDeleteReplica", { shardId: 1, replicaId: 0 }, "DL_ERR_INVALID_ARGUMENT", grpc.status.INVALID_ARGUMENT],
   ["StartReplica", { shardId: 5, replicaId: 1, app: "nothing" }, "DL_ERR_APP_UNKNOWN", grpc.status.NOT_FOUND],

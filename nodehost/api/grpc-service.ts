@@ -191,8 +191,10 @@ function dataHandlers(host: NodeHost): Pick<Service, DataCalls> {
     },
     async requestSnapshot(request, { signal }) {
       const { shardId, compactionOverhead, timeoutMs, exportPath } = request;
-      if (exportPath !== "") throw new OpError("DL_ERR_NOT_IMPLEMENTED", "exported snapshots");
-      const snapshot = compactionOverhead === 0 ? {} : { compactionOverhead };
+      const snapshot = {
+        ...(compactionOverhead === 0 ? {} : { compactionOverhead }),
+        ...(exportPath === "" ? {} : { exportPath }),
+      };
       const index = await host.syncRequestSnapshot(shardId, snapshot, callOptions(timeoutMs, signal));
       return { index };
     },

@@ -26,6 +26,7 @@ import type {
 } from "../rsm/index.js";
 import { Calls, completed } from "./calls.js";
 import { openParts, type Parts } from "./compose.js";
+import { exporterOf } from "./export.js";
 import type { HostIdentity } from "./host-dir.js";
 import { type NodeHostState, nodeHostState, replicaInfo, silentPeers } from "./info.js";
 import { MembershipCalls } from "./membership-calls.js";
@@ -46,7 +47,7 @@ export class NodeHost extends MembershipCalls implements AsyncDisposable {
     super();
     this.#parts = parts;
     this.#options = options;
-    this.calls = new Calls(parts.engine, parts.env);
+    this.calls = new Calls(parts.engine, parts.env, exporterOf(parts));
   }
 
   /**
@@ -243,7 +244,10 @@ export class NodeHost extends MembershipCalls implements AsyncDisposable {
 
   // Snapshots.
 
-  /** Saves a snapshot of what is applied; completes with its index. One at a time per replica. */
+  /**
+   * Saves a snapshot of what is applied; completes with its index. One at a time per replica. With `exportPath` it is
+   * also written, whole, into that new directory on this host: DL_ERR_INVALID_ARGUMENT if it is there already.
+   */
   requestSnapshot(shardId: ShardId, snapshot: SnapshotOptions = {}, options?: CallOptions): RequestState {
     return this.calls.snapshot(shardId, snapshot, options);
   }

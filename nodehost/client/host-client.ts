@@ -122,6 +122,22 @@ export class HostClient {
     return { leaderId: reply.leaderId ?? 0, term: reply.term ?? 0 };
   }
 
+  /**
+   * Saves a snapshot; resolves to its index. `exportPath`: written there as well, an absolute path on the host's
+   * machine that does not exist yet. A big one needs its time: set `timeoutMs`.
+   */
+  async requestSnapshot(
+    shardId: ShardId,
+    snapshot: { readonly exportPath?: string; readonly compactionOverhead?: number },
+    options?: ClientCallOptions,
+  ): Promise<number> {
+    const timeoutMs = options?.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    const { exportPath = "", compactionOverhead = 0 } = snapshot;
+    const request = { shardId, exportPath, compactionOverhead, timeoutMs };
+    const reply = await this.#call(NODE_HOST_SERVICE.requestSnapshot, request, callOf(timeoutMs, options));
+    return reply.index ?? 0;
+  }
+
   close(): void {
     this.#closed = true;
     this.#client.close();

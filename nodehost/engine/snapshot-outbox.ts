@@ -83,7 +83,7 @@ export class SnapshotOutbox {
     const { listeners, transport, sendRate } = this.#ports;
     const target = targetOf(raft.membership, to);
     if (target === undefined) throw new OpError("DL_ERR_INVALID_TARGET", `replica ${to} is no member`);
-    const source = await this.#source(newest);
+    const source = await this.open(newest);
     try {
       const { meta, chunks } = source;
       pin.index = meta.index;
@@ -96,7 +96,8 @@ export class SnapshotOutbox {
     }
   }
 
-  async #source(newest: SnapshotMeta): Promise<SnapshotStream> {
+  /** Bytes of a whole snapshot: of `newest`, or of the state of now if there is no file that holds it. */
+  async open(newest: SnapshotMeta): Promise<SnapshotStream> {
     const { rsm } = this.#replica;
     if (rsm.onDisk) return rsm.streamSnapshot(this.#signal);
     return { meta: newest, chunks: this.#ports.snapshots.readFile(newest), close: async () => {} };

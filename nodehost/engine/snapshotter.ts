@@ -11,6 +11,7 @@ import type { Index } from "../../shared/types/ids.js";
 import type { SnapshotMeta } from "../../shared/types/message.js";
 import type { LogUpdate } from "../logdb/port.js";
 import type { SnapshotRequest } from "../raft/types.js";
+import type { SnapshotStream } from "../rsm/types.js";
 import type { ReplicaPorts } from "./ports.js";
 import type { Replica } from "./replica.js";
 import { SnapshotOutbox } from "./snapshot-outbox.js";
@@ -18,6 +19,8 @@ import { SnapshotOutbox } from "./snapshot-outbox.js";
 export interface SnapshotOptions {
   /** Entries to keep behind the snapshot instead of the configured overhead. */
   readonly compactionOverhead?: number;
+  /** Also write it, whole, into this new directory, to be imported elsewhere (see `importSnapshot`). */
+  readonly exportPath?: string;
 }
 
 export class Snapshotter {
@@ -88,6 +91,18 @@ export class Snapshotter {
           }),
       );
     });
+  }
+
+  /** The state of now as bytes, recorded here as well. To be closed. DL_ERR_NO_SNAPSHOT if nothing was ever applied. */
+  async open(options: SnapshotOptions): Promise<SnapshotStream> {
+    try {
+      await this.request(options);
+    } catch (error) {
+      if (!isOpError(error) || error.code !== "DL_ERR_NO_SNAPSHOT") throw error;
+    }
+    const meta = this.#newest;
+    if (meta === undefined) throw new OpError("DL_ERR_NO_SNAPSHOT", `shard ${this.#replica.shardId}`);
+    return await this.#outbox.open(meta);
   }
 
   /** Makes this replica's log as short as it may be, whatever the configured overhead: the disk needs the room. */

@@ -51,7 +51,8 @@ export interface ImportReport {
   readonly app: string;
   readonly index: Index;
   readonly term: Term;
-  readonly exportedAt: string;
+  /** By the wall clock of the host that exported it. */
+  readonly exportedAtMs: number;
   readonly before: Membership;
   readonly after: Membership;
   /** Replicas of the shard here whose data is removed. */
@@ -75,10 +76,10 @@ export async function importSnapshot(options: ImportOptions): Promise<ImportRepo
   const env = options.env ?? createRealEnv();
   const files = options.files ?? createRealFiles();
   const plan = await planImport({ ...options, env, files });
-  const { shardId, app, index, term, exportedAt } = plan.description;
+  const { shardId, app, index, term, exportedAtMs } = plan.description;
   const { before, after } = plan;
   const { replicaId } = options;
-  const report = { shardId, replicaId, app, index, term, exportedAt, before, after };
+  const report = { shardId, replicaId, app, index, term, exportedAtMs, before, after };
   if ((await readIdentity(files, options.dataDir)) === undefined) {
     if (options.dryRun === true) return { ...report, hostId: "", replaced: [], done: false };
     await makeHost({ ...options, env, files }, plan.description.deploymentId);
