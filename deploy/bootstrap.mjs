@@ -28,6 +28,7 @@ const PROGRAMS = {
   mutants: { file: "test/mutants/run.js", args: [] },
   "bench:smoke": { file: "test/bench/smoke.js", args: [] },
   "power-sweep": { file: "test/storage/power-sweep.js", args: [] },
+  "crash-sweep": { file: "test/chaos/crash-sweep.js", args: [] },
 };
 
 const OTHER_VERBS = ["build", "lint", "fix", "test", "test:root", "test:node"];

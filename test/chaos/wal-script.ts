@@ -1,7 +1,7 @@
 /**
  * The process that the crash sweep kills: opens a log on the real disk, makes the appends that its seed determines
  * (entries, truncations, snapshots, compactions, removals; small segments, so that they are made, used again and
- * removed), and prints "ack N" after each one that was acknowledged. Started by wal-sweep.root.test.ts under strace.
+ * removed), and prints "ack N" after each one that was acknowledged. Started by crash-sweep.ts under strace.
  *
  *   node wal-script.js <directory> <seed> <appends>
  */
@@ -33,6 +33,7 @@ export function openScriptLog(directory: string): Promise<WalLogDb> {
       throw error;
     },
     segmentSizes: { firstBytes: 64 * 1024, maxBytes: 128 * 1024 },
+    relocation: { above: 3, bytesPerSecond: Number.POSITIVE_INFINITY },
   });
 }
 
