@@ -103,10 +103,16 @@ export const ERROR_CODES = {
   DL_ERR_ADDRESS_IN_USE: rejected("the address is already in use", "choose another port, or stop who uses it"),
   DL_ERR_DATA_STALE: rejected(
     "the directory is older than what peers have seen of it",
-    "replace this host's replicas; do not use the old copy",
+    "stop the host, let its replicas be replaced under new ids, start it with an empty directory",
   ),
-  DL_ERR_DATA_LOST: rejected("the directory of this host was replaced", "let the master replace its replicas"),
-  DL_ERR_HOST_CLONED: rejected("two processes use one host identity", "stop one; give it an empty directory"),
+  DL_ERR_DATA_LOST: rejected(
+    "data that was here is gone, and with it what was voted and acknowledged",
+    "remove the members concerned and add new ones under new replica ids; a master does",
+  ),
+  DL_ERR_HOST_CLONED: rejected(
+    "two processes use copies of one directory, or one was restored from a copy",
+    "stop the one that is refused, let its replicas be replaced, start it with an empty directory",
+  ),
   DL_ERR_LOGDB_CORRUPT: rejected("the log on disk is damaged", "let the master replace the replicas named"),
   DL_ERR_MACHINE_AHEAD: rejected(
     "an on-disk state machine does not fit the log beside it: it holds entries that the log does not",

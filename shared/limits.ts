@@ -56,6 +56,15 @@ export const LIMITS = {
   applyBudgetMs: 2,
   /** NATS payloads are split below this. */
   busPayloadBytesMax: 900 * 1024,
+  /** How far the remembered log sequence of a peer may lag behind what it acknowledged. */
+  peerSequenceLagMs: 1_000,
+  /** A host that writes tells the hosts of all other members about it so often. */
+  peerBeatMs: 1_000,
+  /** Data directories of peers, and replicas of peers, that are remembered. */
+  peerDataSetsMax: 10_000,
+  peerReplicasMax: 262_144,
+  /** Messages of one peer or replica that wait until who it is has been written down. */
+  heldMessagesMax: 64,
   reportShardsMax: 200_000,
   eventRingEntriesMax: 1000,
   /** Ids, names, addresses, label keys and values in control messages. */

@@ -22,6 +22,9 @@ export function info(hostId: string, sequence: number, change: Partial<NodeHostI
     silentPeers: [],
     stopping: false,
     highestMasterTerm: 0,
+    directoryFault: "",
+    recoveredSequence: 0,
+    durableSequence: 0,
     load,
     ...change,
   };
@@ -46,6 +49,7 @@ export function replica(shardId: number, replicaId: number, change: Partial<Clus
     progress: [],
     fault: "",
     stateHash: "",
+    waiting: "",
     ...change,
   };
 }

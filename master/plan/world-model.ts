@@ -254,6 +254,9 @@ export class WorldModel {
       silentPeers: [...silent].map(([target, silentMs]) => ({ target, silentMs })),
       stopping: host.stopping,
       highestMasterTerm: host.highestTerm,
+      directoryFault: "",
+      recoveredSequence: 0,
+      durableSequence: 0,
       load: { replicas: clusterInfo.length, leaders: 0, diskUsedBytes: 0, diskFreeBytes: 0, rssBytes: 0 },
     };
   }
@@ -293,6 +296,7 @@ export class WorldModel {
       progress,
       fault: replica.fault,
       stateHash: "",
+      waiting: "",
     };
   }
 

@@ -2,7 +2,7 @@
  * The composition root of a NodeHost: the one place that picks the real disk, log, network and environment, and wires
  * them to the engine. Anything that fails closes what was opened.
  */
-import type { Env, Logger } from "../../shared/env/env.js";
+import type { Env } from "../../shared/env/env.js";
 import { createRealEnv } from "../../shared/env/real-env.js";
 import { OpError } from "../../shared/errors.js";
 import type { Files } from "../../shared/files/port.js";
@@ -14,14 +14,16 @@ import { lmdbCheckpointFactory } from "../logdb/lmdb-checkpoint.js";
 import type { LogDb } from "../logdb/port.js";
 import { openWalLogDb } from "../logdb/wal-open.js";
 import { createSnapshotStore, type SnapshotStore } from "../rsm/index.js";
-import { type AddressBook, createTcpTransport, type Hello, type Transport } from "../transport/index.js";
+import { type AddressBook, createTcpTransport, type Transport } from "../transport/index.js";
 import { DurableAddressBook } from "./address-book.js";
 import { dataPaths } from "./data-paths.js";
 import { type DirectoryLock, type HostIdentity, lockDirectory, openIdentity, readIdentity } from "./host-dir.js";
 import { LeaderHub } from "./leader-hub.js";
 import { MachineDirectories } from "./machine-directories.js";
 import { DEFAULT_RTT_MS, type LogDbFactory, type NodeHostOptions, type TransportFactory } from "./options.js";
-import { PeerRegister } from "./peer-register.js";
+import { PeerGate } from "./peer-gate.js";
+import { PEERS_FILE, PeerRegister } from "./peer-register.js";
+import { RowFile } from "./row-file.js";
 
 /** Replace the log or the network, for tests and for other implementations. */
 export interface PortFactories {
@@ -69,12 +71,16 @@ export async function openParts(options: NodeHostOptions): Promise<Parts> {
     const addressBook = new DurableAddressBook(files, options.dataDir, env.logger);
     await addressBook.open();
     undo.push(() => addressBook.close());
+    const peers = await openPeers(options, { env, files, identity, fatal });
+    undo.push(() => peers.close());
     const leaders = new LeaderHub();
     const transport = makeTransport(options, { env, identity, logDb, addressBook });
     undo.push(() => transport.close());
-    const engine = makeEngine(options, { env, identity, logDb, snapshots, machines, transport, leaders, fatal });
+    const parts = { env, identity, logDb, snapshots, machines, transport, leaders, fatal, peers };
+    const engine = makeEngine(options, parts);
     undo.push(() => engine.close());
-    const raftAddress = await startTransport(transport, { engine, identity, addressBook, logger: env.logger });
+    const { raftAddress } = await transport.start(new PeerGate({ env, engine, peers, addressBook }));
+    addressBook.learn(identity.hostId, raftAddress, identity.incarnation.counter);
     engine.start();
     const close = async (): Promise<void> => {
       leaders.close();
@@ -204,10 +210,11 @@ interface EngineContext extends Omit<TransportContext, "addressBook"> {
   readonly transport: Transport;
   readonly leaders: LeaderHub;
   readonly fatal: FatalRelay;
+  readonly peers: PeerRegister;
 }
 
 function makeEngine(options: NodeHostOptions, context: EngineContext): Engine {
-  const { env, identity, logDb, snapshots, machines, transport, leaders, fatal } = context;
+  const { env, identity, logDb, snapshots, machines, transport, leaders, fatal, peers } = context;
   const listeners = options.listeners ?? {};
   const engine = new Engine({
     env,
@@ -221,6 +228,8 @@ function makeEngine(options: NodeHostOptions, context: EngineContext): Engine {
     },
     rttMs: options.rttMs ?? DEFAULT_RTT_MS,
     incarnation: identity.incarnation.counter,
+    peers,
+    refusal: peers.refusal,
     onFatal: fatal.tell,
     listeners: {
       ...listeners,
@@ -238,36 +247,12 @@ function makeEngine(options: NodeHostOptions, context: EngineContext): Engine {
   return engine;
 }
 
-interface StartContext {
-  readonly engine: Engine;
-  readonly logger: Logger;
-  readonly identity: HostIdentity;
-  readonly addressBook: AddressBook;
-}
-
-async function startTransport(transport: Transport, context: StartContext): Promise<string> {
-  const { engine, identity, addressBook, logger } = context;
-  const { hostId, deploymentId, incarnation } = identity;
-  const peers = new PeerRegister({ hostId, deploymentId, nonce: incarnation.nonce });
-  const learn = (hello: Hello): void => addressBook.learn(hello.hostId, hello.raftAddress, hello.incarnation.counter);
-  const { raftAddress } = await transport.start({
-    onHello: (hello) => {
-      peers.check(hello);
-      learn(hello);
-    },
-    onMessages: (from, messages, durableSequence) => {
-      peers.acknowledge(from.hostId, durableSequence);
-      engine.onMessages(from, messages);
-    },
-    onUnreachable: (target) => engine.onUnreachable(target),
-    onRefused: (peer, error, byPeer) => {
-      const { code, message } = error;
-      logger.warn({ peer, code, message, byPeer }, byPeer ? "a peer refuses us" : "a peer is refused");
-    },
-    onSnapshot: (from, header, chunks) => engine.onSnapshot(from, header, chunks),
-  });
-  addressBook.learn(hostId, raftAddress, incarnation.counter);
-  return raftAddress;
+/** Opens the memory of peers; closed before its file. */
+async function openPeers(options: NodeHostOptions, context: LogContext): Promise<PeerRegister> {
+  const { env, files, identity } = context;
+  const { hostId, dataSetId, deploymentId, incarnation } = identity;
+  const file = { files, directory: options.dataDir, name: PEERS_FILE, crc32: env.crc32 };
+  return new PeerRegister({ hostId, dataSetId, deploymentId, ...incarnation }, await RowFile.open(file), env);
 }
 
 function recordedSnapshots(logDb: LogDb): Map<string, SnapshotMeta> {

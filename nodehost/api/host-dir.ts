@@ -90,7 +90,8 @@ export async function writeDurably(files: Files, directory: string, name: string
   }
 }
 
-function isFull(error: unknown): boolean {
+/** True for the disk's own word that it has no room. */
+export function isFull(error: unknown): boolean {
   return error instanceof Error && "code" in error && (error.code === "ENOSPC" || error.code === "EDQUOT");
 }
 

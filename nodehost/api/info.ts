@@ -17,17 +17,26 @@ export interface NodeHostState {
   readonly clusterInfo: readonly ClusterInfo[];
   readonly logInfo: readonly LogInfo[];
   readonly log: ReturnType<LogDb["metrics"]>;
+  /** Log sequence found at this start, and what is durable now. */
+  readonly recoveredSequence: number;
+  readonly durableSequence: number;
+  /** Empty, or code and reason why nothing in this directory may take part: it is an old copy, or used twice. */
+  readonly directoryFault: string;
   readonly transport: ReturnType<Transport["stats"]>;
 }
 
 export function nodeHostState(parts: Parts, options: { readonly skipLogInfo?: boolean }): NodeHostState {
   const { identity, raftAddress, engine, logDb, transport, env } = parts;
+  const { refusal } = engine;
   return {
     identity,
     raftAddress,
     clusterInfo: clusterInfoList(engine, env.now()),
     logInfo: options.skipLogInfo === true ? [] : logInfoList(logDb),
     log: logDb.metrics(),
+    recoveredSequence: logDb.recovery().walSequence,
+    durableSequence: logDb.durableSequence(),
+    directoryFault: refusal === undefined ? "" : `${refusal.code}: ${refusal.detail}`,
     transport: transport.stats(),
   };
 }
@@ -56,6 +65,7 @@ export function replicaInfo(replica: Replica, nowMs: TimeMs): ClusterInfo {
     commit: status.commit,
     progress: isLeader ? status.peers.map((p) => progressOf(p.replicaId, p.match, nowMs - p.lastContactMs)) : [],
     fault: replica.fault,
+    waiting: replica.working ? replica.hold : "",
     stateHash: hash === undefined ? "" : `${replica.rsm.applied}:${hash}`,
   };
 }
@@ -87,6 +97,7 @@ function brokenInfo(broken: BrokenReplica): ClusterInfo {
     commit: 0,
     progress: [],
     stateHash: "",
+    waiting: "",
   };
 }
 
@@ -123,7 +134,8 @@ export interface ReportContext {
 /** The whole report of a host, as masters and the gRPC API get it. */
 export async function hostReport(host: NodeHost, context: ReportContext): Promise<NodeHostInfo> {
   const disk = await statfs(host.options.dataDir);
-  const { identity, clusterInfo, logInfo, raftAddress, log } = host.getNodeHostInfo();
+  const { identity, clusterInfo, logInfo, raftAddress, log, ...rest } = host.getNodeHostInfo();
+  const { directoryFault, recoveredSequence, durableSequence } = rest;
   return {
     deploymentId: identity.deploymentId,
     hostId: identity.hostId,
@@ -143,6 +155,9 @@ export async function hostReport(host: NodeHost, context: ReportContext): Promis
     silentPeers: host.silentPeers(context.peerSilenceMs ?? Number.POSITIVE_INFINITY),
     stopping: context.stopping ?? false,
     highestMasterTerm: context.highestMasterTerm ?? 0,
+    directoryFault,
+    recoveredSequence,
+    durableSequence,
     load: {
       replicas: clusterInfo.length,
       leaders: clusterInfo.filter((info) => info.isLeader).length,

@@ -61,6 +61,9 @@ const REPORT: NodeHostInfo = {
   silentPeers: [],
   stopping: false,
   highestMasterTerm: 0,
+  directoryFault: "",
+  recoveredSequence: 0,
+  durableSequence: 0,
   load: { replicas: 0, leaders: 0, diskUsedBytes: 0, diskFreeBytes: 0, rssBytes: 0 },
 };
 

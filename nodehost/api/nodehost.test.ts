@@ -146,7 +146,7 @@ test("close settles what is open as terminated, and is idempotent", async (t) =>
     [1, host.raftAddress],
     [2, "127.0.0.1:1"],
   ]);
-  await host.startApp(two, false, KV, { shardId: SHARD, replicaId: 1 });
+  await host.startApp(two, false, KV, { shardId: SHARD, replicaId: 1, assumeNew: true });
   const read = host.readIndex(SHARD, { timeoutMs: 60_000 });
   const settled = read.completed;
   await host.close();

@@ -36,6 +36,8 @@ export interface ShardStats {
   readonly openReads: number;
   /** Empty, or why this replica no longer works. */
   readonly fault: string;
+  /** Empty, or what the replica waits for before it takes part. */
+  readonly waiting: string;
   /** On the leader only. */
   readonly peers: readonly PeerStats[];
   /** Non-voting members that are to become voters by policy. On the leader only. */
@@ -93,6 +95,7 @@ export function shardStats(replica: Replica, nowMs: TimeMs): ShardStats {
     openProposals: replica.proposals.size,
     openReads: replica.reads.size,
     fault: replica.fault,
+    waiting: replica.working ? replica.hold : "",
     peers: status.peers.map((peer) => ({
       replicaId: peer.replicaId,
       matchIndex: peer.match,

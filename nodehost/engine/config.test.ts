@@ -20,6 +20,7 @@ test("defaults are filled in, what is given stays", () => {
     promotionMaxLagEntries: 1_000,
     autoPromote: undefined,
     managed: false,
+    assumeNew: false,
   });
   const given = { ...IDS, electionTicks: 5, heartbeatTicks: 2, preVote: false, snapshotEntries: 0 };
   assert.deepEqual({ ...completeConfig(given), ...given }, completeConfig(given));

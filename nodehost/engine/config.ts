@@ -32,6 +32,11 @@ export interface ReplicaConfig {
   readonly autoPromote?: AutoPromote;
   /** A master decides on the members of the shard (set by the host for what masters start). Default false. */
   readonly managed?: boolean;
+  /**
+   * First start as an initial member: take part without asking the other members whether this replica was there before.
+   * Only for one that certainly never ran: if it did, on a disk that is lost, it may vote twice. Default false.
+   */
+  readonly assumeNew?: boolean;
 }
 
 /** When a non-voting member that has caught up becomes a voter by itself. */
@@ -64,6 +69,7 @@ export function completeConfig(config: ReplicaConfig): FullReplicaConfig {
     promotionMaxLagEntries: config.promotionMaxLagEntries ?? 1_000,
     autoPromote: config.autoPromote === undefined ? undefined : completePolicy("autoPromote", config.autoPromote),
     managed: config.managed ?? false,
+    assumeNew: config.assumeNew ?? false,
   };
   checkField("shardId", full.shardId, 0, "a shard id, an integer from 0 to 2^53 - 1");
   checkField("replicaId", full.replicaId, 1, "a replica id, an integer from 1 to 2^53 - 1");

@@ -8,13 +8,16 @@ import type { TimerHandle } from "../../shared/env/env.js";
 import { type ErrorCode, errorText, isOpError, OpError } from "../../shared/errors.js";
 import { LIMITS } from "../../shared/limits.js";
 import type { ReplicaId, ShardId, Target } from "../../shared/types/ids.js";
-import type { Message } from "../../shared/types/message.js";
+import type { WireMessage } from "../../shared/types/message.js";
 import { MachineFailure } from "../rsm/index.js";
 import type { Hello, SnapshotHeader } from "../transport/port.js";
 import { DeadlineWheel } from "./deadlines.js";
 import { type DrainResult, moveLeaders } from "./drain.js";
+import { JobQueue } from "./job-queue.js";
 import { guardListeners } from "./listeners.js";
 import { LogPressure } from "./log-pressure.js";
+import { type DirectoryRefusal, refusedFault } from "./peer-memory.js";
+import { Peers } from "./peers.js";
 import type { EngineOptions, ReplicaPorts } from "./ports.js";
 import { RateLimit } from "./rate-limit.js";
 import type { Replica } from "./replica.js";
@@ -54,11 +57,12 @@ export class Engine {
   /** Replicas by when they next have something to do. Each is armed anew after its turn. */
   readonly #deadlines: DeadlineWheel<Replica>;
   readonly #stall: StallWatch;
+  readonly #peers: Peers;
+  #refusal: DirectoryRefusal | undefined;
   #ready: Replica[] = [];
   #turn: TimerHandle | undefined;
   #ticker: TimerHandle | undefined;
-  #saves = 0;
-  readonly #saveQueue: (() => Promise<void>)[] = [];
+  readonly #saves = new JobQueue(LIMITS.snapshotSavesMax);
   readonly #watched = new Set<RequestState>();
   #closed = false;
   #closing: Promise<void> | undefined;
@@ -81,12 +85,15 @@ export class Engine {
       rttMs,
       stall: this.#stall,
       sendRate: new RateLimit(env, snapshotRates.sendBytesPerSecond),
+      peers: options.peers,
       builder: new BlockBuilder(),
       listeners: guardListeners(options.listeners ?? {}, env.logger),
       ready: (replica) => this.#makeReady(replica),
       send: (target, message) => transport.send(target, message),
-      snapshotJob: (job) => this.#runSnapshotJob(job),
+      membersChanged: (replica, added) => this.#peers.membersChanged(replica, added),
+      snapshotJob: (job) => this.#saves.run(job),
     };
+    this.#peers = new Peers({ ports: this.#ports, replicas: this.#replicas });
     this.#slowDisk = new SlowDisk({
       rttMs,
       logger: env.logger,
@@ -111,6 +118,7 @@ export class Engine {
 
   /** Starts the host's tick. */
   start(): void {
+    if (this.#options.refusal !== undefined) this.refuseDirectory(this.#options.refusal);
     this.#ticker = this.#options.env.timers.every(this.#options.rttMs, () => this.#tick());
   }
 
@@ -141,17 +149,20 @@ export class Engine {
   async startReplica(spec: StartSpec): Promise<Replica> {
     const { shardId } = spec.config;
     this.#checkOpen();
+    this.#checkNotRefused();
     if (this.#replicas.has(shardId) || this.#busy.has(shardId)) {
       throw new OpError("DL_ERR_SHARD_ALREADY_EXISTS", `shard ${shardId}`);
     }
     return this.#occupied(shardId, async () => {
       try {
-        const replica = await startReplica(spec, this.#ports, this.#options.machines);
-        if (this.#closed) await replica.rsm.close();
+        const { replica, found, isFirst } = await startReplica(spec, this.#ports, this.#options.machines);
+        if (this.#closed || this.#refusal !== undefined) await replica.rsm.close();
         this.#checkOpen();
+        this.#checkNotRefused();
         this.#replicas.set(shardId, replica);
         this.#broken.delete(shardId);
         this.#slowDisk.expect(replica);
+        this.#peers.started(replica, found, isFirst);
         this.#makeReady(replica);
         return replica;
       } catch (error) {
@@ -177,6 +188,7 @@ export class Engine {
     }
     await this.#occupied(shardId, async () => {
       this.#replicas.delete(shardId);
+      this.#peers.ended(replica);
       replica.stop(new OpError("DL_ERR_SHARD_CLOSED", `shard ${shardId}`));
       await this.#wal.whenIdle();
       await replica.rsm.close();
@@ -194,6 +206,7 @@ export class Engine {
     this.#broken.delete(shardId);
     await this.#occupied(shardId, async () => {
       await appendDurably(this.#ports, { shardId, replicaId, remove: true });
+      await this.#ports.peers.setUnproven(shardId, replicaId, false);
       await this.#options.snapshots.removeAll(shardId, replicaId);
       await this.#options.machines.remove({ shardId, replicaId });
     });
@@ -215,14 +228,16 @@ export class Engine {
 
   // From the transport.
 
-  onMessages(from: Hello, messages: readonly Message[]): void {
-    for (const message of messages) {
-      const replica = this.#replicas.get(message.shardId);
-      if (replica !== undefined && replica.replicaId === message.to) replica.deliver(message, from.hostId);
-    }
+  onMessages(from: Hello, messages: readonly WireMessage[]): void {
+    this.#peers.onMessages(from, messages);
+  }
+
+  onConnected(target: Target, peer: Hello): void {
+    this.#peers.onConnected(target, peer);
   }
 
   onUnreachable(target: Target): void {
+    this.#peers.onUnreachable(target);
     for (const replica of this.#replicas.values()) {
       const { voters, nonVotings } = replica.raft.membership;
       for (const members of [voters, nonVotings]) {
@@ -234,7 +249,37 @@ export class Engine {
   /** Lands a snapshot for a replica that runs here, then hands it to its core. */
   async onSnapshot(from: Hello, header: SnapshotHeader, chunks: AsyncIterable<Uint8Array>): Promise<void> {
     const replica = this.#replicas.get(header.shardId);
+    await this.#peers.admitStream(from, header);
     await takeSnapshot(replica, { from, header, chunks }, this.#ports, this.#receiveRate);
+  }
+
+  // Who is who.
+
+  /** Set when peers refuse this directory. */
+  get refusal(): DirectoryRefusal | undefined {
+    return this.#refusal;
+  }
+
+  /** This directory is old, or a copy: nothing in it may take part any more. Every replica ends and is reported. */
+  refuseDirectory(refusal: DirectoryRefusal): void {
+    if (this.#refusal !== undefined) return;
+    this.#refusal = refusal;
+    for (const replica of this.#replicas.values()) {
+      replica.fence(refusal.detail, refusal.code);
+      this.#peers.ended(replica);
+    }
+    const { logDb, listeners } = this.#ports;
+    for (const key of logDb.list().present) {
+      const { shardId, replicaId } = key;
+      if (this.#replicas.has(shardId)) continue;
+      const app = logDb.state(key)?.bootstrap.app ?? "";
+      this.#broken.set(shardId, { shardId, replicaId, app, fault: refusedFault(refusal) });
+    }
+    listeners.directoryRefused?.(refusal);
+  }
+
+  #checkNotRefused(): void {
+    if (this.#refusal !== undefined) throw new OpError(this.#refusal.code, this.#refusal.detail);
   }
 
   // Ends.
@@ -329,6 +374,7 @@ export class Engine {
     this.#stall.note(nowMs);
     this.#wal.retry();
     this.#pressure.check(nowMs);
+    this.#peers.tick(nowMs);
     for (const request of this.#watched) {
       if (request.deadlineMs <= nowMs) request.fail("timeout", timeoutError(request.kind, request.shardId));
     }
@@ -337,21 +383,5 @@ export class Engine {
       if (!replica.scheduled) this.#deadlines.arm(replica);
     }
     for (const replica of this.#slowDisk.check(this.#replicas.values(), nowMs)) this.#makeReady(replica);
-  }
-
-  #runSnapshotJob(job: () => Promise<void>): void {
-    this.#saveQueue.push(job);
-    this.#nextSave();
-  }
-
-  #nextSave(): void {
-    if (this.#saves >= LIMITS.snapshotSavesMax) return;
-    const job = this.#saveQueue.shift();
-    if (job === undefined) return;
-    this.#saves += 1;
-    job().finally(() => {
-      this.#saves -= 1;
-      this.#nextSave();
-    });
   }
 }

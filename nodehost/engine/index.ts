@@ -10,6 +10,7 @@ export {
 } from "./config.js";
 export type { DrainResult } from "./drain.js";
 export { type BrokenReplica, Engine } from "./engine.js";
+export type { DirectoryRefusal, PeerMemory, ReplicaOrigin } from "./peer-memory.js";
 export type { EngineListeners, EngineOptions, LeaderUpdate } from "./ports.js";
 export { Replica } from "./replica.js";
 export { errorOf, type RequestCode, type RequestKind, type RequestResult, RequestState } from "./requests.js";

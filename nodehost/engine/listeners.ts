@@ -15,6 +15,7 @@ export function guardListeners(listeners: EngineListeners, logger: Logger): Requ
     };
   return {
     leaderUpdated: guard("leaderUpdated", (update) => listeners.leaderUpdated?.(update)),
+    directoryRefused: guard("directoryRefused", (refusal) => listeners.directoryRefused?.(refusal)),
     replicaFaulted: guard("replicaFaulted", (...args) => listeners.replicaFaulted?.(...args)),
     membershipChanged: guard("membershipChanged", (...args) => listeners.membershipChanged?.(...args)),
     snapshotCreated: guard("snapshotCreated", (...args) => listeners.snapshotCreated?.(...args)),

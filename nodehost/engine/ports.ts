@@ -2,11 +2,12 @@
 import type { BlockBuilder } from "../../shared/codec/block.js";
 import type { Env, Logger } from "../../shared/env/env.js";
 import type { Index, ReplicaId, ShardId, Target, Term } from "../../shared/types/ids.js";
-import type { Message } from "../../shared/types/message.js";
+import type { WireMessage } from "../../shared/types/message.js";
 import type { LogDb, ReplicaKey } from "../logdb/port.js";
 import type { MachinePlace } from "../rsm/state-machine.js";
 import type { SnapshotStore } from "../rsm/types.js";
 import type { Transport } from "../transport/port.js";
+import type { DirectoryRefusal, PeerMemory } from "./peer-memory.js";
 import type { RateLimit } from "./rate-limit.js";
 import type { Replica } from "./replica.js";
 import type { StallWatch } from "./stall.js";
@@ -24,6 +25,9 @@ export interface EngineOptions {
   readonly rttMs: number;
   /** Incarnation counter of this start of the host. */
   readonly incarnation: number;
+  readonly peers: PeerMemory;
+  /** Set when peers refused this directory at an earlier start: no replica runs. */
+  readonly refusal?: DirectoryRefusal | undefined;
   /** The log failed: sockets are closed already, pending requests are unknown. */
   readonly onFatal: (error: unknown) => void;
   readonly listeners?: EngineListeners;
@@ -47,7 +51,9 @@ export interface LeaderUpdate {
 /** Called from the turn: must be quick. What they throw is logged and goes no further. */
 export interface EngineListeners {
   leaderUpdated?(update: LeaderUpdate): void;
-  /** A replica stopped working by itself: removed, superseded, or fenced after a failure. */
+  /** Peers refuse this directory (DL_ERR_DATA_STALE, DL_ERR_HOST_CLONED): no replica of this host runs any more. */
+  directoryRefused?(refusal: DirectoryRefusal): void;
+  /** A replica stopped working by itself: removed, superseded, refused, or fenced after a failure. */
   replicaFaulted?(shardId: ShardId, replicaId: ReplicaId, fault: string): void;
   membershipChanged?(shardId: ShardId, replicaId: ReplicaId, configChangeIndex: Index): void;
   snapshotCreated?(shardId: ShardId, replicaId: ReplicaId, index: Index): void;
@@ -74,12 +80,15 @@ export interface ReplicaPorts {
   readonly rttMs: number;
   readonly stall: StallWatch;
   readonly sendRate: RateLimit;
+  readonly peers: PeerMemory;
   /** Empty between uses, which are synchronous: one for all replicas. */
   readonly builder: BlockBuilder;
   readonly listeners: EngineListeners;
   /** Puts the replica into the next turn. */
   ready(replica: Replica): void;
-  send(target: Target, message: Message): void;
+  send(target: Target, message: WireMessage): void;
+  /** The replica's membership changed: `replicaId` may not know it yet; undefined when a whole membership came. */
+  membersChanged(replica: Replica, added: ReplicaId | undefined): void;
   /** Runs a snapshot job when one of the host's few places is free. */
   snapshotJob(job: () => Promise<void>): void;
 }

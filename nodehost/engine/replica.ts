@@ -5,10 +5,10 @@
  */
 import type { EntrySession, EntryType } from "../../shared/codec/block.js";
 import type { TimerHandle } from "../../shared/env/env.js";
-import { errorText, OpError } from "../../shared/errors.js";
+import { type ErrorCode, errorText, OpError } from "../../shared/errors.js";
 import { LIMITS } from "../../shared/limits.js";
 import type { Index, ReplicaId, RequestKey, ShardId, TimeMs } from "../../shared/types/ids.js";
-import { type ConfigChange, type Membership, roleOf } from "../../shared/types/membership.js";
+import { type ConfigChange, type Membership, type Role, roleOf } from "../../shared/types/membership.js";
 import type { Message, SnapshotMeta } from "../../shared/types/message.js";
 import type { SessionRefusal } from "../../shared/types/session.js";
 import type { Dropped, Output, RaftCore, RaftUpdate } from "../raft/types.js";
@@ -17,10 +17,12 @@ import { MachineFailure, type ReplicaStateMachine, type RsmSink } from "../rsm/t
 import type { FullReplicaConfig } from "./config.js";
 import { type Timed, UNARMED } from "./deadlines.js";
 import { LeaderRequests } from "./leader-requests.js";
+import { refusedFault } from "./peer-memory.js";
 import { ProposalBook, ReadBook } from "./pending.js";
 import type { ReplicaPorts } from "./ports.js";
 import { admissionError, ProposalQueue } from "./proposal-queue.js";
 import { dropError, type RequestState } from "./requests.js";
+import { Restorer } from "./restorer.js";
 import { Routes } from "./routes.js";
 import { Snapshotter } from "./snapshotter.js";
 
@@ -51,13 +53,16 @@ export class Replica implements RsmSink, Timed {
   armedSlot = UNARMED;
   /** Empty, or why this replica no longer works: it only waits to be stopped. */
   fault = "";
+  /** Empty, or what this replica waits for before it takes part in its shard (see Introductions). */
+  hold = "";
+  #faultCode: ErrorCode = "DL_ERR_REPLICA_FENCED";
+  readonly #name: string;
   readonly #ports: ReplicaPorts;
   readonly #queue: ProposalQueue;
   readonly #routes = new Routes();
   #inbox: Message[] = [];
   #applyBusy = false;
-  #restoring = false;
-  #restoreNext: SnapshotMeta | undefined;
+  readonly #restorer: Restorer;
   /** Removed from the shard, but still answering peers for a while, so that they learn of the removal and can elect. */
   #lingering = false;
   #lingerEnd: TimerHandle | undefined;
@@ -71,9 +76,12 @@ export class Replica implements RsmSink, Timed {
     this.app = parts.app;
     this.raft = parts.raft;
     this.rsm = parts.rsm;
+    this.#name = `shard ${this.shardId} replica ${this.replicaId}`;
     this.#ports = ports;
+    const restored = (meta: SnapshotMeta): void => this.#restored(meta);
+    this.#restorer = new Restorer(parts.rsm, restored, (error) => this.#failed(error));
     this.#queue = new ProposalQueue(ports.builder);
-    this.reads = new ReadBook(this.#electionTimeoutMs);
+    this.reads = new ReadBook(this.electionTimeoutMs);
     this.#leading = new LeaderRequests(this.shardId, ports.logger);
     this.#reportedApplied = parts.rsm.applied;
     this.snapshotter = new Snapshotter(this, ports, parts.snapshot);
@@ -83,17 +91,22 @@ export class Replica implements RsmSink, Timed {
     return this.fault === "" && !this.#stopped;
   }
 
-  get role(): "voter" | "nonVoting" | "witness" | undefined {
+  /** Works and takes part. */
+  get serving(): boolean {
+    return this.working && this.hold === "";
+  }
+
+  get role(): Role | undefined {
     return roleOf(this.raft.membership, this.replicaId);
   }
 
-  get #electionTimeoutMs(): number {
+  get electionTimeoutMs(): number {
     return this.config.electionTicks * this.#ports.rttMs;
   }
 
   /** Takes part in the shard's protocol. */
   get #talking(): boolean {
-    return this.working || this.#lingering;
+    return this.serving || this.#lingering;
   }
 
   // Inputs: queue and ask for a turn.
@@ -113,7 +126,7 @@ export class Replica implements RsmSink, Timed {
     commands: readonly Uint8Array[],
     session?: EntrySession,
   ): OpError | undefined {
-    if (!this.working) return this.whyNotWorking();
+    if (!this.serving) return this.whyNotWorking();
     const room = { log: this.#ports.wal.refusal(), queuedBytes: this.#queue.bytes, open: this.proposals.size };
     const refusal = admissionError(request, commands, room);
     if (refusal !== undefined) return refusal;
@@ -123,7 +136,7 @@ export class Replica implements RsmSink, Timed {
   }
 
   read(request: RequestState): OpError | undefined {
-    if (!this.working) return this.whyNotWorking();
+    if (!this.serving) return this.whyNotWorking();
     if (this.reads.size >= LIMITS.readIndexQueueMax) return new OpError("DL_ERR_SYSTEM_BUSY", "too many reads wait");
     this.reads.add(request);
     this.#ports.ready(this);
@@ -132,9 +145,16 @@ export class Replica implements RsmSink, Timed {
 
   /** Adds a request that only a leader serves; its deadline is the caller's to watch. */
   askLeader(add: (requests: LeaderRequests) => OpError | undefined): OpError | undefined {
-    if (!this.working) return this.whyNotWorking();
+    if (!this.serving) return this.whyNotWorking();
     this.#ports.ready(this);
     return add(this.#leading);
+  }
+
+  /** What it waited for has happened. It hears others for a whole election timeout before it campaigns. */
+  admit(nowMs: TimeMs): void {
+    this.hold = "";
+    this.raft.yieldElection(nowMs);
+    this.#ports.ready(this);
   }
 
   /** When `tick` next has something to do. */
@@ -175,7 +195,7 @@ export class Replica implements RsmSink, Timed {
   #tickRaft(nowMs: TimeMs): void {
     const { deadlineMs } = this.raft;
     if (deadlineMs > nowMs) return;
-    if (this.#ports.stall.excuses(deadlineMs, this.#electionTimeoutMs)) this.raft.yieldElection(nowMs);
+    if (this.#ports.stall.excuses(deadlineMs, this.electionTimeoutMs)) this.raft.yieldElection(nowMs);
     if (this.raft.deadlineMs <= nowMs) this.raft.tick(nowMs);
   }
 
@@ -194,7 +214,7 @@ export class Replica implements RsmSink, Timed {
 
   /** Phase 3: applies for at most `budgetMs`. True if more is waiting. */
   apply(budgetMs: number): boolean {
-    if (!this.working || this.#applyBusy || this.#restoring) return false;
+    if (!this.working || this.#applyBusy || this.#restorer.busy) return false;
     let state: "idle" | "more" | Promise<void>;
     try {
       state = this.rsm.run(budgetMs);
@@ -241,28 +261,30 @@ export class Replica implements RsmSink, Timed {
       if (refusal === undefined) this.proposals.arrive(key.sequence, index, { value: index });
       else this.proposals.fail(key.sequence, "rejected", new OpError("DL_ERR_REJECTED", refusal));
     }
-    if (refusal === undefined) this.#ports.listeners.membershipChanged?.(this.shardId, this.replicaId, index);
-    if (change.kind === "remove" && change.replicaId === this.replicaId && refusal === undefined) this.#leave();
+    if (refusal !== undefined) return;
+    this.#ports.listeners.membershipChanged?.(this.shardId, this.replicaId, index);
+    this.#ports.membersChanged(this, change.replicaId);
+    if (change.kind === "remove" && change.replicaId === this.replicaId) this.#leave();
   }
 
   // Ends.
 
-  /** Stops working after a failure of its own; the host goes on. */
-  fence(why: string): void {
+  /** Stops working after a failure of its own, or because it must not take part (`code`); the host goes on. */
+  fence(why: string, code: ErrorCode = "DL_ERR_REPLICA_FENCED"): void {
     this.#lingering = false;
     if (!this.working) return;
-    this.#ports.logger.error({ shardId: this.shardId, replicaId: this.replicaId, why }, "replica fenced");
-    this.#endAs(`fenced: ${why}`);
+    this.#ports.logger.error({ shardId: this.shardId, replicaId: this.replicaId, code, why }, "replica fenced");
+    this.#endAs(code === "DL_ERR_REPLICA_FENCED" ? `fenced: ${why}` : refusedFault({ code, detail: why }), code);
   }
 
   /** Our own removal is applied: no more service here, but peers are still answered for a while (see #lingering). */
   #leave(): void {
     this.#lingering = true;
-    const lingerMs = LINGER_ELECTION_TIMEOUTS * this.#electionTimeoutMs;
+    const lingerMs = LINGER_ELECTION_TIMEOUTS * this.electionTimeoutMs;
     this.#lingerEnd = this.#ports.env.timers.after(lingerMs, () => {
       this.#lingering = false;
     });
-    this.#endAs("removed");
+    this.#endAs("removed", "DL_ERR_REPLICA_REMOVED");
   }
 
   /** No further effects; every open request is answered `terminated`. */
@@ -274,12 +296,10 @@ export class Replica implements RsmSink, Timed {
     this.snapshotter.cancel();
   }
 
-  #endAs(fault: string): void {
+  #endAs(fault: string, code: ErrorCode): void {
     this.fault = fault;
-    const code = fault === "removed" ? "DL_ERR_REPLICA_REMOVED" : "DL_ERR_REPLICA_FENCED";
-    this.#failAll(
-      new OpError(code, `shard ${this.shardId} replica ${this.replicaId}: ${fault}`, { outcome: "unknown" }),
-    );
+    this.#faultCode = code;
+    this.#failAll(new OpError(code, `${this.#name}: ${fault}`, { outcome: "unknown" }));
     this.snapshotter.cancel();
     this.#ports.listeners.replicaFaulted?.(this.shardId, this.replicaId, fault);
   }
@@ -299,10 +319,9 @@ export class Replica implements RsmSink, Timed {
 
   /** What a call is answered that comes when the replica no longer works. */
   whyNotWorking(): OpError {
-    const name = `shard ${this.shardId} replica ${this.replicaId}`;
-    if (this.#stopped) return new OpError("DL_ERR_SHARD_CLOSED", name, { outcome: "rejected" });
-    const code = this.fault === "removed" ? "DL_ERR_REPLICA_REMOVED" : "DL_ERR_REPLICA_FENCED";
-    return new OpError(code, `${name}: ${this.fault}`);
+    if (this.#stopped) return new OpError("DL_ERR_SHARD_CLOSED", this.#name, { outcome: "rejected" });
+    if (this.fault === "") return new OpError("DL_ERR_SHARD_NOT_READY", `${this.#name} ${this.hold}`);
+    return new OpError(this.#faultCode, `${this.#name}: ${this.fault}`);
   }
 
   #key(sequence: number): RequestKey {
@@ -311,7 +330,7 @@ export class Replica implements RsmSink, Timed {
 
   #perform(out: Output): void {
     if (out.update !== undefined) this.#persist(out.update);
-    if (out.restore !== undefined) this.#restore(out.restore);
+    if (out.restore !== undefined) this.#restorer.begin(out.restore);
     for (const message of out.messages) this.#send(message);
     if (out.committed.length > 0 && this.working) this.rsm.enqueue(out.committed);
     for (const read of out.readStates) this.reads.confirm(read.key.sequence, read.index);
@@ -323,7 +342,8 @@ export class Replica implements RsmSink, Timed {
       const { leaderId, term } = out.leader;
       this.#ports.listeners.leaderUpdated?.({ shardId: this.shardId, replicaId: this.replicaId, leaderId, term });
     }
-    if (out.removed !== undefined && this.working) this.#endAs(out.removed);
+    if (out.removed === undefined || !this.working) return;
+    this.#endAs(out.removed, out.removed === "removed" ? "DL_ERR_REPLICA_REMOVED" : "DL_ERR_REPLICA_FENCED");
   }
 
   #persist(update: RaftUpdate): void {
@@ -342,32 +362,11 @@ export class Replica implements RsmSink, Timed {
     });
   }
 
-  /** One at a time: a newer snapshot that comes meanwhile is restored next. */
-  #restore(meta: SnapshotMeta): void {
-    if (this.#restoring) {
-      this.#restoreNext = meta;
-      return;
-    }
-    this.#restoring = true;
-    const done = new AbortController();
-    this.rsm
-      .restore(meta, done.signal)
-      .then(() => {
-        this.#restoring = false;
-        if (this.working) this.#restored(meta);
-      })
-      .catch((error: unknown) => this.#failed(error));
-  }
-
   #restored(meta: SnapshotMeta): void {
-    const next = this.#restoreNext;
-    this.#restoreNext = undefined;
-    if (next !== undefined) {
-      this.#restore(next);
-      return;
-    }
+    if (!this.working) return;
     this.#reportedApplied = this.rsm.applied;
     this.raft.restored(meta);
+    this.#ports.membersChanged(this, undefined);
     this.snapshotter.installed(meta);
     this.reads.release(this.rsm.applied);
     this.#ports.ready(this);
@@ -395,6 +394,6 @@ export class Replica implements RsmSink, Timed {
       this.reads.release(applied);
       this.snapshotter.applied(applied);
     }
-    if (this.raft.hasOutput) this.#ports.ready(this);
+    if (this.#talking && this.raft.hasOutput) this.#ports.ready(this);
   }
 }

@@ -27,7 +27,7 @@ export async function takeSnapshot(
 ): Promise<void> {
   const { from, header, chunks } = incoming;
   const { shardId, to, term, lineage, snapshot } = header;
-  if (replica?.working !== true || replica.replicaId !== to) {
+  if (replica?.serving !== true || replica.replicaId !== to) {
     throw new OpError("DL_ERR_SHARD_NOT_FOUND", `shard ${shardId} replica ${to}`);
   }
   refuseOld(replica, header);

@@ -34,32 +34,46 @@ interface MadeSpec extends StartSpec {
   readonly machine: Machine;
 }
 
+export interface Started extends Prepared {
+  readonly replica: Replica;
+}
+
 const READ_BYTES = 4 * 1024 * 1024;
 const NO_PLACE: MachinePlace = { dataDir: "" };
 
 /** The one door of this file: from a wish to a replica that can run. */
-export async function startReplica(spec: StartSpec, ports: ReplicaPorts, machines: MachinePlaces): Promise<Replica> {
+export async function startReplica(spec: StartSpec, ports: ReplicaPorts, machines: MachinePlaces): Promise<Started> {
   const { shardId, replicaId } = spec.config;
   const place = spec.kind === "onDisk" ? await machines.prepare({ shardId, replicaId }) : NO_PLACE;
   const machine = spec.make(place);
   try {
-    const found = await prepareRecord(spec, ports);
-    return await makeReplica({ ...spec, machine }, found, ports);
+    const prepared = await prepareRecord(spec, ports);
+    return { ...prepared, replica: await makeReplica({ ...spec, machine }, prepared.found, ports) };
   } catch (error) {
     await machine.machine.close();
     throw error;
   }
 }
 
-/** Checks the form against the record on disk, and writes the record if there is none. */
-async function prepareRecord(spec: StartSpec, ports: ReplicaPorts): Promise<RecoveredReplica> {
+interface Prepared {
+  readonly found: RecoveredReplica;
+  /** The record was written now: nothing of the replica was here. */
+  readonly isFirst: boolean;
+}
+
+/**
+ * Checks the form against the record on disk, and writes the record if there is none. A first start that others must
+ * vouch for (see Introductions) is marked as such before, durably.
+ */
+async function prepareRecord(spec: StartSpec, ports: ReplicaPorts): Promise<Prepared> {
   const key = { shardId: spec.config.shardId, replicaId: spec.config.replicaId };
   const name = `shard ${key.shardId} replica ${key.replicaId}`;
   const found = ports.logDb.state(key);
   if (found !== undefined) {
     checkSameBootstrap(found.bootstrap, spec, name);
     if (found.damage !== undefined) throw new OpError("DL_ERR_LOGDB_CORRUPT", `${name}: ${found.damage}`);
-    return found;
+    if (spec.config.assumeNew) await ports.peers.setUnproven(key.shardId, key.replicaId, false);
+    return { found, isFirst: false };
   }
   const gone = ports.logDb.list().removed;
   if (gone.some((k) => k.shardId === key.shardId && k.replicaId === key.replicaId)) {
@@ -76,10 +90,11 @@ async function prepareRecord(spec: StartSpec, ports: ReplicaPorts): Promise<Reco
   }
   if (!spec.join && spec.initialMembers.size === 0) throw new OpError("DL_ERR_SHARD_NOT_BOOTSTRAPPED", name);
   if (!spec.join) checkInitialMembers(spec, name);
+  await ports.peers.setUnproven(key.shardId, key.replicaId, !spec.join && !spec.config.assumeNew);
   await appendDurably(ports, firstUpdate(spec, ports));
   const written = ports.logDb.state(key);
   if (written === undefined) throw new OpError("DL_ERR_STORAGE_FAILED", `${name}: bootstrap record is not there`);
-  return written;
+  return { found: written, isFirst: true };
 }
 
 /** Restores the newest snapshot, loads the entries after it, and makes the parts. */
@@ -185,7 +200,8 @@ function firstUpdate(spec: StartSpec, ports: ReplicaPorts): LogUpdate {
   const { kind, config } = spec;
   const { shardId, replicaId } = config;
   const initial: Membership = { ...emptyMembership(), voters: new Map(spec.initialMembers) };
-  const bootstrap = { join: spec.join, kind, app: spec.app, initial, config: JSON.stringify(config) };
+  const { assumeNew, ...recorded } = config;
+  const bootstrap = { join: spec.join, kind, app: spec.app, initial, config: JSON.stringify(recorded) };
   if (spec.join) return { shardId, replicaId, bootstrap, hardState: { term: 0, vote: 0, commit: 0 } };
   const builder = new BlockBuilder();
   const members = [...spec.initialMembers].sort((a, b) => a[0] - b[0]);

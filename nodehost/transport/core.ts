@@ -136,6 +136,13 @@ export class TransportCore {
     });
   }
 
+  /** Tells the handler later, as `unreachable`. */
+  connected(target: Target, peer: Hello): void {
+    this.env.timers.soon(() => {
+      if (!this.#closed) this.handler.onConnected?.(target, peer);
+    });
+  }
+
   refused(peer: Target, error: OpError, byPeer: boolean): void {
     this.env.timers.soon(() => {
       if (!this.#closed) this.handler.onRefused?.(peer, error, byPeer);

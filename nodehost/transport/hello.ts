@@ -136,11 +136,14 @@ export function writeError(w: ByteWriter, error: OpError): void {
   w.text(error.code).text(error.message.slice(0, DETAIL_CHARS_MAX));
 }
 
+/** Begins what the other side said in an error. */
+export const PEER_ANSWERED = "the peer answered: ";
+
 /** An error as the other side gave it. A code this version does not know becomes DL_ERR_REJECTED. */
 export function readError(r: ByteReader): OpError {
   const code = r.text();
   const detail = r.text();
-  if (isErrorCode(code)) return new OpError(code, `the peer answered: ${detail}`);
+  if (isErrorCode(code)) return new OpError(code, `${PEER_ANSWERED}${detail}`);
   return new OpError("DL_ERR_REJECTED", `the peer answered ${code.slice(0, 64)}: ${detail}`);
 }
 

@@ -86,7 +86,7 @@ export class Inbound implements ConnectionOwner {
     const messages = core.decoder.decode(frame, FRAME_HEADER_BYTES);
     this.#ackTimer ??= core.env.timers.after(core.limits.ackDelayMs, () => this.#acknowledge());
     core.counters.messagesReceived += messages.length;
-    if (messages.length > 0) core.handler.onMessages(this.#peer, messages, durableSequence);
+    core.handler.onMessages(this.#peer, messages, durableSequence);
   }
 
   #acknowledge(): void {

@@ -1,6 +1,6 @@
 /** Public door of the transport: TCP for hosts, the simulated network for tests. */
 export type { DetailedStats } from "./core.js";
-export type { LocalHello } from "./hello.js";
+export { type LocalHello, PEER_ANSWERED } from "./hello.js";
 export { DEFAULT_TRANSPORT_LIMITS, type TransportLimits } from "./limits.js";
 export type {
   AddressBook,

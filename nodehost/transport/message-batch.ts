@@ -5,7 +5,7 @@
 import type { ByteWriter as Writer } from "../../shared/codec/bytes.js";
 import { ByteWriter } from "../../shared/codec/bytes.js";
 import type { Crc32 } from "../../shared/codec/crc32.js";
-import type { Message } from "../../shared/types/message.js";
+import type { WireMessage } from "../../shared/types/message.js";
 import { beginFrame, FrameKind, sealFrame } from "./frame.js";
 import type { MessageEncoder } from "./message-codec.js";
 
@@ -36,7 +36,7 @@ export class MessageBatch {
     return this.#writer.length;
   }
 
-  add(message: Message): void {
+  add(message: WireMessage): void {
     const w = this.#writer;
     if (this.#count === 0 || w.length - this.#lastStart >= FRAME_SOFT_BYTES) {
       this.#lastStart = beginFrame(w, FrameKind.Messages);

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { ByteReader, ByteWriter, MalformedError } from "../../shared/codec/bytes.js";
 import { crc32 } from "../../shared/codec/crc32.js";
 import { OpError } from "../../shared/errors.js";
-import { type Message, MessageType } from "../../shared/types/message.js";
+import { HostMessageType, MessageType, type WireMessage } from "../../shared/types/message.js";
 import { beginFrame, FRAME_HEADER_BYTES, FrameKind, FrameReader, sealFrame } from "./frame.js";
 import { GOLDEN_BYTES } from "./golden-bytes.js";
 import { Lane, readError, readHello, writeAccept, writeHello, writeRefuse } from "./hello.js";
@@ -23,13 +23,13 @@ import {
 } from "./snapshot-codec.js";
 import { numbered, sampleBlock, sampleHeader, sampleMessages } from "./suite-kit.js";
 
-function encode(message: Message): Uint8Array {
+function encode(message: WireMessage): Uint8Array {
   const w = new ByteWriter();
   new MessageEncoder().write(w, message);
   return w.finish();
 }
 
-function decode(bytes: Uint8Array): Message[] {
+function decode(bytes: Uint8Array): WireMessage[] {
   return new MessageDecoder(crc32).decode(bytes, 0);
 }
 
@@ -49,7 +49,11 @@ const hello = {
 /** Every frame the product sends, by name. */
 function goldenFrames(): Map<string, Uint8Array> {
   const frames = new Map<string, Uint8Array>();
-  const names = new Map(Object.entries(MessageType).map(([name, type]) => [type, name]));
+  const types: readonly (readonly [string, WireMessage["type"]])[] = [
+    ...Object.entries(MessageType),
+    ...Object.entries(HostMessageType),
+  ];
+  const names = new Map(types.map(([name, type]) => [type, name]));
   for (const message of sampleMessages()) frames.set(names.get(message.type) ?? "?", encode(message));
   const batch = new MessageBatch(new MessageEncoder(), crc32);
   batch.add(numbered(1));
@@ -79,7 +83,7 @@ test("golden bytes of every message and frame", () => {
 
 test("every message type survives, alone and in a row", () => {
   const messages = sampleMessages();
-  assert.equal(messages.length, Object.keys(MessageType).length);
+  assert.equal(messages.length, Object.keys({ ...MessageType, ...HostMessageType }).length);
   for (const message of messages) assert.deepEqual(decode(encode(message)), [message]);
   const w = new ByteWriter();
   const encoder = new MessageEncoder();
@@ -101,7 +105,7 @@ test("any integers survive in every compact row", () => {
   fc.assert(
     fc.property(row, extras, (head, e) => {
       const key = { replicaId: e.a, incarnation: e.small, sequence: e.c };
-      const messages: Message[] = [
+      const messages: WireMessage[] = [
         { ...head, type: MessageType.Vote, lastIndex: e.a, lastTerm: e.b, transfer: e.yes },
         { ...head, type: MessageType.PreVoteResp, granted: e.yes },
         { ...head, type: MessageType.ReplicateResp, index: e.a, rejected: e.yes, hintIndex: e.b, hintTerm: e.c },
@@ -188,7 +192,7 @@ test("unknown types, flags and integers, zero ids and huge integers are malforme
 
 test("blocks must be whole, of their shard, contiguous and within the sender's term", () => {
   const block = sampleBlock({ shardId: 5, firstIndex: 8, term: 2, count: 4, cmdBytes: 3 });
-  const replicate = (change: object): Message => ({
+  const replicate = (change: object): WireMessage => ({
     ...{ type: MessageType.Replicate, shardId: 5, from: 1, to: 2, term: 3, lineage: 0 },
     ...{ prevIndex: 7, prevTerm: 2, commit: 7, blocks: [block], ...change },
   });

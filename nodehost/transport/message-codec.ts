@@ -21,6 +21,8 @@
  *   ProposeRefused      the same; then u8 reason                  wire version 2
  *   MemoryReport        bytes                                     wire version 2
  *   Quiesce             index                                     wire version 2
+ *   Recall              nonce                                     wire version 2
+ *   RecallResp          nonce; then u8 verdict                    wire version 2
  *
  * Blocks pass through as they are and are checked, CRC included, when they arrive; they are copied out of the frame
  * so that a long-lived block does not keep a socket chunk alive. The decoder throws only MalformedError.
@@ -30,7 +32,13 @@ import { BLOCK_BYTES_MAX, type BlockBody, type EntryBlock, openBlock, openBody }
 import { ByteReader, ByteWriter, MalformedError } from "../../shared/codec/bytes.js";
 import type { Crc32 } from "../../shared/codec/crc32.js";
 import { readSnapshotMeta, writeSnapshotMeta } from "../../shared/codec/membership.js";
-import { type Message, MessageType, REFUSAL_REASONS } from "../../shared/types/message.js";
+import {
+  HostMessageType,
+  MessageType,
+  RECALL_VERDICTS,
+  REFUSAL_REASONS,
+  type WireMessage,
+} from "../../shared/types/message.js";
 
 const FLAG = 1;
 /** Blocks in one Replicate are refused above this. */
@@ -40,14 +48,14 @@ const SLAB_BLOCK_BYTES_MAX = 2048;
 const SLAB_BYTES = 16_384;
 
 /** Per type: how many integers it has, and which flags. Index 0 is no type. */
-const INTEGERS: readonly number[] = [0, 7, 5, 7, 5, 8, 8, 7, 6, 5, 8, 8, 5, 8, 5, 5, 5, 6, 8, 6];
-const FLAGS: readonly number[] = [0, 0, FLAG, FLAG, FLAG, 0, FLAG, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const INTEGERS: readonly number[] = [0, 7, 5, 7, 5, 8, 8, 7, 6, 5, 8, 8, 5, 8, 5, 5, 5, 6, 8, 6, 0, 0, 0, 0, 6, 6];
+const FLAGS: readonly number[] = INTEGERS.map((_, type) => ([2, 3, 4, 6].includes(type) ? FLAG : 0));
 
 /** Appends messages to a writer. Holds a scratch row, so that encoding a message allocates nothing. */
 export class MessageEncoder {
   readonly #row = new Float64Array(8);
 
-  write(w: ByteWriter, m: Message): void {
+  write(w: ByteWriter, m: WireMessage): void {
     const row = this.#row;
     row[0] = m.shardId;
     row[1] = m.from;
@@ -118,6 +126,13 @@ export class MessageEncoder {
         this.#put(w, m.type, this.#extra(m.incarnation, m.firstSequence, m.count));
         w.u8(REFUSAL_REASONS.indexOf(m.reason));
         return;
+      case HostMessageType.Recall:
+        this.#put(w, m.type, this.#extra(m.nonce, 0, 0));
+        return;
+      case HostMessageType.RecallResp:
+        this.#put(w, m.type, this.#extra(m.nonce, 0, 0));
+        w.u8(RECALL_VERDICTS.indexOf(m.verdict));
+        return;
       case MessageType.TimeoutNow:
       case MessageType.RemovedNotice:
       case MessageType.Superseded:
@@ -137,7 +152,7 @@ export class MessageEncoder {
     return 0;
   }
 
-  #put(w: ByteWriter, type: MessageType, flags: number): void {
+  #put(w: ByteWriter, type: WireMessage["type"], flags: number): void {
     const row = this.#row;
     let widths = 0;
     for (let i = 0; i < 8; i++) widths |= widthOf(row[i] as number) << (2 * i);
@@ -154,7 +169,7 @@ export class MessageEncoder {
 }
 
 type HotType = typeof MessageType.Heartbeat | typeof MessageType.HeartbeatResp | typeof MessageType.Replicate;
-type RareMessage = Exclude<Message, { readonly type: HotType | typeof MessageType.ReplicateResp }>;
+type RareMessage = Exclude<WireMessage, { readonly type: HotType | typeof MessageType.ReplicateResp }>;
 
 function flag(value: boolean): number {
   return value ? FLAG : 0;
@@ -185,16 +200,16 @@ export class MessageDecoder {
   }
 
   /** All messages of [offset, bytes.length). Throws MalformedError: none of them may then be used. */
-  decode(bytes: Uint8Array, offset: number): Message[] {
+  decode(bytes: Uint8Array, offset: number): WireMessage[] {
     const r = new ByteReader(bytes, offset);
-    const messages: Message[] = [];
+    const messages: WireMessage[] = [];
     while (r.remaining > 0) messages.push(this.#message(r));
     return messages;
   }
 
-  #message(r: ByteReader): Message {
+  #message(r: ByteReader): WireMessage {
     const prefix = r.u32();
-    const type = (prefix & 0xff) as MessageType;
+    const type = (prefix & 0xff) as WireMessage["type"];
     const widths = prefix >>> 16;
     const integers = INTEGERS[type];
     if (integers === undefined || integers === 0) throw new MalformedError(`unknown message type ${type}`);
@@ -228,7 +243,7 @@ export class MessageDecoder {
     }
   }
 
-  #rare(r: ByteReader, row: Row): Message {
+  #rare(r: ByteReader, row: Row): WireMessage {
     const { shardId, from, to, term, lineage, a, b, c } = row;
     const type = row.type as RareMessage["type"];
     switch (type) {
@@ -261,6 +276,13 @@ export class MessageDecoder {
         const range = { incarnation: incarnation(a), firstSequence: b, count: c };
         // A reason of a later version: why does not matter to who may simply try again.
         return { type, shardId, from, to, term, lineage, ...range, reason: REFUSAL_REASONS[r.u8()] ?? "busy" };
+      }
+      case HostMessageType.Recall:
+        return { type, shardId, from, to, term, lineage, nonce: a };
+      case HostMessageType.RecallResp: {
+        const verdict = RECALL_VERDICTS[r.u8()];
+        if (verdict === undefined) throw new MalformedError("unknown verdict of a recall");
+        return { type, shardId, from, to, term, lineage, nonce: a, verdict };
       }
       case MessageType.TimeoutNow:
       case MessageType.RemovedNotice:
@@ -326,7 +348,7 @@ interface ReplicatePlace {
 }
 
 interface Row {
-  readonly type: MessageType;
+  readonly type: WireMessage["type"];
   readonly shardId: number;
   readonly from: number;
   readonly to: number;

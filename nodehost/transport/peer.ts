@@ -11,17 +11,19 @@
 import { connect } from "node:net";
 import { OpError } from "../../shared/errors.js";
 import type { Target, TimeMs } from "../../shared/types/ids.js";
-import type { Message } from "../../shared/types/message.js";
+import type { WireMessage } from "../../shared/types/message.js";
 import { parseAddress } from "./address.js";
 import { Connection, type ConnectionOwner, type Ending } from "./connection.js";
 import type { TransportCore } from "./core.js";
 import { FrameKind, WIRE_VERSION_MIN } from "./frame.js";
-import { checkExpectedHost, commonVersion, Lane, toOpError } from "./hello.js";
+import { checkExpectedHost, commonVersion, Lane, singleFrame, toOpError } from "./hello.js";
 import { backoffMs } from "./limits.js";
 import { MessageBatch } from "./message-batch.js";
 import { messageFor } from "./message-versions.js";
 import type { Hello } from "./port.js";
 
+/** Messages kept until the version of the peer is known. */
+const LATER_MAX = 4_096;
 /** Idle connections are probed by the kernel after this time. */
 const KEEP_ALIVE_MS = 10_000;
 
@@ -43,6 +45,9 @@ export class Peer implements ConnectionOwner {
   #address = "";
   /** Bytes still in the socket after the last flush. */
   #backlogBytes = 0;
+  #beatDue = false;
+  /** Messages that only a newer peer can read, until it is known what this one is. */
+  #later: WireMessage[] = [];
   #failures = 0;
   #nextAttemptAt: TimeMs = 0;
   #openedAt: TimeMs = 0;
@@ -58,19 +63,22 @@ export class Peer implements ConnectionOwner {
   }
 
   /** True when the message was taken and waits for a flush. */
-  send(message: Message): boolean {
+  send(message: WireMessage): boolean {
     const connection = this.#connection ?? this.#reconnect();
     if (connection === undefined || !this.#hasRoom(connection)) {
       this.#core.counters.messagesDropped += 1;
       return false;
     }
     const readable = messageFor(this.#wireVersion, message);
-    if (readable === undefined) {
-      this.#core.counters.messagesDropped += 1;
-      return false;
-    }
+    if (readable !== undefined) return this.#add(readable);
+    if (!connection.open && this.#later.length < LATER_MAX) this.#later.push(message);
+    else this.#core.counters.messagesDropped += 1;
+    return false;
+  }
+
+  #add(message: WireMessage): boolean {
     try {
-      this.#batch.add(readable);
+      this.#batch.add(message);
     } catch (error) {
       // Only a name above 64 KiB can do this. The message is lost, as on a bad network; the rest goes on.
       this.#core.counters.messagesDropped += 1;
@@ -91,10 +99,16 @@ export class Peer implements ConnectionOwner {
     return false;
   }
 
+  /** See Transport.beat. True when there is something to flush. */
+  beat(): boolean {
+    this.#beatDue = (this.#connection ?? this.#reconnect()) !== undefined;
+    return this.#beatDue;
+  }
+
   /** Writes what was batched. `now` and `durableSequence` are read once per flush of the transport. */
   flush(now: TimeMs, durableSequence: number): void {
     const connection = this.#connection;
-    if (connection === undefined || this.#batch.count === 0) return;
+    if (connection === undefined || (this.#batch.count === 0 && !this.#beatDue)) return;
     if (this.#moved(connection)) {
       // Not a failure: the next send connects to the new address at once.
       this.#drop();
@@ -114,7 +128,12 @@ export class Peer implements ConnectionOwner {
   #write(connection: Connection, now: TimeMs, durableSequence: number): void {
     this.#core.counters.messagesSent += this.#batch.count;
     if (this.#unackedSince === 0) this.#unackedSince = now;
-    connection.write(this.#batch.take(durableSequence));
+    this.#beatDue = false;
+    const { crc32 } = this.#core.env;
+    const isBeat = this.#batch.count === 0;
+    connection.write(
+      isBeat ? singleFrame(FrameKind.Messages, durableSequence, crc32) : this.#batch.take(durableSequence),
+    );
     this.#backlogBytes = connection.backlogBytes;
   }
 
@@ -147,6 +166,9 @@ export class Peer implements ConnectionOwner {
   }
 
   #drop(): void {
+    this.#beatDue = false;
+    this.#core.counters.messagesDropped += this.#later.length;
+    this.#later = [];
     this.#core.counters.messagesDropped += this.#batch.count;
     this.#batch.clear();
   }
@@ -183,8 +205,12 @@ export class Peer implements ConnectionOwner {
   opened(peer: Hello): void {
     this.#openedAt = this.#core.env.now();
     this.#wireVersion = commonVersion(this.#core.hello(), peer);
+    this.#core.connected(this.target, peer);
+    const later = this.#later;
+    this.#later = [];
+    for (const message of later) this.send(message);
     const connection = this.#connection;
-    if (connection === undefined || this.#batch.count === 0) return;
+    if (connection === undefined || (this.#batch.count === 0 && !this.#beatDue)) return;
     this.#write(connection, this.#openedAt, this.#core.durableSequence());
   }
 

@@ -8,7 +8,7 @@
  */
 import type { OpError } from "../../shared/errors.js";
 import type { DataSetId, HostId, Incarnation, ReplicaId, ShardId, Target, Term } from "../../shared/types/ids.js";
-import type { Message, SnapshotMeta } from "../../shared/types/message.js";
+import type { SnapshotMeta, WireMessage } from "../../shared/types/message.js";
 
 /** Who speaks. The first thing said on every connection. */
 export interface Hello {
@@ -35,12 +35,17 @@ export interface SnapshotHeader {
 }
 
 export interface TransportHandler {
-  /** Messages of one frame, in order. `durableSequence` is the sender's durable WAL sequence when it sent the frame. */
-  onMessages(from: Hello, messages: readonly Message[], durableSequence: number): void;
+  /**
+   * Messages of one frame, in order; none if it was a beat. `durableSequence` is the sender's durable WAL sequence when
+   * it sent the frame.
+   */
+  onMessages(from: Hello, messages: readonly WireMessage[], durableSequence: number): void;
   /** Decides whether to talk to this peer; throws OpError to refuse (the code travels to the other side). */
   onHello(hello: Hello): void;
   /** Nothing can be sent to this target now (connection refused or broken). Called once per failure. */
   onUnreachable(target: Target): void;
+  /** What is sent to this target now goes to `peer`: a connection that this host made has been accepted. */
+  onConnected?(target: Target, peer: Hello): void;
   /**
    * A connection was refused, at the handshake or later, by the peer (`byPeer`) or by this host: another deployment or
    * version, an `onHello` threw, bytes were malformed. `peer` is the target for connections this host made, else the
@@ -76,7 +81,12 @@ export interface Transport {
   /** Listens and accepts. Resolves to the address really bound; DL_ERR_ADDRESS_IN_USE, DL_ERR_INVALID_ADDRESS. */
   start(handler: TransportHandler): Promise<{ readonly raftAddress: string }>;
   /** Buffers for the peer; never blocks, never throws; drops when the peer is unreachable or its buffer is full. */
-  send(target: Target, message: Message): void;
+  send(target: Target, message: WireMessage): void;
+  /**
+   * The next flush sends at least an empty frame: the peer hears that this host lives, which start of it, and how far
+   * its log is durable. As `send` without a message.
+   */
+  beat(target: Target): void;
   /** Sends what was buffered: one Buffer per peer per turn. Called at the end of each turn. */
   flush(): void;
   /**

@@ -1,9 +1,9 @@
 /** The outgoing side of one target in a simulated network: what peer.ts is for TCP, without sockets. */
 import { OpError } from "../../shared/errors.js";
 import type { Target, TimeMs } from "../../shared/types/ids.js";
-import type { Message } from "../../shared/types/message.js";
-import { WIRE_VERSION_MIN } from "./frame.js";
-import { checkExpectedHost, commonVersion, Lane } from "./hello.js";
+import type { WireMessage } from "../../shared/types/message.js";
+import { FrameKind, WIRE_VERSION_MIN } from "./frame.js";
+import { checkExpectedHost, commonVersion, Lane, singleFrame } from "./hello.js";
 import { backoffMs } from "./limits.js";
 import { MessageBatch } from "./message-batch.js";
 import { messageFor } from "./message-versions.js";
@@ -19,7 +19,8 @@ export class SimLink {
   readonly #local: SimStation;
   readonly #network: SimWorld;
   #state: "idle" | "connecting" | "open" = "idle";
-  #messages: Message[] = [];
+  #messages: WireMessage[] = [];
+  #beatDue = false;
   #remote: SimStation | undefined;
   #address = "";
   #wireVersion = WIRE_VERSION_MIN;
@@ -36,7 +37,7 @@ export class SimLink {
     this.#line = new SimLine(network);
   }
 
-  send(message: Message): void {
+  send(message: WireMessage): void {
     if (this.#state === "idle") this.#connect();
     if (this.#state === "idle" || this.#messages.length >= CONNECT_MESSAGES_MAX) {
       this.#local.core.counters.messagesDropped += 1;
@@ -45,8 +46,14 @@ export class SimLink {
     this.#messages.push(message);
   }
 
+  /** See Transport.beat. */
+  beat(): void {
+    if (this.#state === "idle") this.#connect();
+    this.#beatDue = this.#state !== "idle";
+  }
+
   flush(): void {
-    if (this.#messages.length === 0) return;
+    if (this.#messages.length === 0 && !this.#beatDue) return;
     const { core } = this.#local;
     const address = core.resolve(this.target);
     if (this.#state !== "idle" && address !== undefined && address !== this.#address) {
@@ -57,6 +64,7 @@ export class SimLink {
     if (this.#state !== "open") return;
     const messages = this.#messages;
     this.#messages = [];
+    this.#beatDue = false;
     core.counters.messagesSent += messages.length;
     if (!this.#network.chance(this.#network.knobs.splitRate)) this.#transmit(messages);
     else for (const message of messages) this.#transmit([message]);
@@ -74,15 +82,15 @@ export class SimLink {
     if (this.#state === "idle" && (this.target === hostId || this.target === address)) this.#nextAttemptAt = 0;
   }
 
-  #transmit(messages: readonly Message[]): void {
+  #transmit(messages: readonly WireMessage[]): void {
     const { core } = this.#local;
     const batch = new MessageBatch(core.encoder, core.env.crc32);
     for (const message of messages) {
       const readable = messageFor(this.#wireVersion, message);
       if (readable !== undefined) batch.add(readable);
     }
-    if (batch.count === 0) return;
-    const bytes = batch.take(core.durableSequence());
+    const sequence = core.durableSequence();
+    const bytes = batch.count > 0 ? batch.take(sequence) : singleFrame(FrameKind.Messages, sequence, core.env.crc32);
     core.counters.bytesSent += bytes.length;
     const { knobs } = this.#network;
     const generation = this.#generation;
@@ -150,6 +158,7 @@ export class SimLink {
     this.#remote = remote;
     this.#wireVersion = commonVersion(this.#local.core.hello(), remote.core.hello());
     this.#local.core.counters.connections += 1;
+    this.#local.core.connected(this.target, remote.core.hello());
     this.flush();
   }
 
@@ -157,6 +166,7 @@ export class SimLink {
     if (this.#state === "open") this.#local.core.counters.connections -= 1;
     this.#local.core.counters.messagesDropped += this.#messages.length;
     this.#messages = [];
+    this.#beatDue = false;
     this.#remote = undefined;
   }
 

@@ -3,7 +3,7 @@ import { ByteReader, ByteWriter } from "../../shared/codec/bytes.js";
 import { OpError } from "../../shared/errors.js";
 import type { Ending } from "./connection.js";
 import { FRAME_HEADER_BYTES } from "./frame.js";
-import { Lane, readHello, toOpError, writeHello } from "./hello.js";
+import { Lane, PEER_ANSWERED, readHello, toOpError, writeHello } from "./hello.js";
 import type { Hello } from "./port.js";
 import type { SimStation } from "./sim-world.js";
 
@@ -22,7 +22,7 @@ export function meet(
     remote.core.counters.refusedConnections += 1;
     const error = toOpError(cause);
     remote.core.refused(ours.hostId, error, false);
-    return { error: new OpError(error.code, `the peer answered: ${error.message}`), refusedBy: "peer" };
+    return { error: new OpError(error.code, `${PEER_ANSWERED}${error.message}`), refusedBy: "peer" };
   }
   try {
     local.core.admit(theirs);

@@ -2,7 +2,7 @@
 import { MalformedError } from "../../shared/codec/bytes.js";
 import { OpError } from "../../shared/errors.js";
 import type { Target } from "../../shared/types/ids.js";
-import type { Message } from "../../shared/types/message.js";
+import type { WireMessage } from "../../shared/types/message.js";
 import { type DetailedStats, TransportCore } from "./core.js";
 import { FRAME_HEADER_BYTES, FrameReader } from "./frame.js";
 import { checkExpectedHost, Lane, toOpError } from "./hello.js";
@@ -52,13 +52,20 @@ export class SimTransport implements Transport, SimStation {
     return { raftAddress: this.#address };
   }
 
-  send(target: Target, message: Message): void {
-    let link = this.#links.get(target);
-    if (link === undefined) {
-      link = new SimLink(this, this.#network, target);
-      this.#links.set(target, link);
-    }
-    link.send(message);
+  send(target: Target, message: WireMessage): void {
+    this.#link(target).send(message);
+  }
+
+  beat(target: Target): void {
+    this.#link(target).beat();
+  }
+
+  #link(target: Target): SimLink {
+    const known = this.#links.get(target);
+    if (known !== undefined) return known;
+    const link = new SimLink(this, this.#network, target);
+    this.#links.set(target, link);
+    return link;
   }
 
   flush(): void {
@@ -70,7 +77,7 @@ export class SimTransport implements Transport, SimStation {
   deliver(from: Hello, bytes: Uint8Array): OpError | undefined {
     const { core } = this;
     if (core.closed) return undefined;
-    const frames: { readonly messages: readonly Message[]; readonly durableSequence: number }[] = [];
+    const frames: { readonly messages: readonly WireMessage[]; readonly durableSequence: number }[] = [];
     const onFrame = (_kind: number, frame: Uint8Array, durableSequence: number): boolean => {
       frames.push({ messages: core.decoder.decode(frame, FRAME_HEADER_BYTES), durableSequence });
       return true;
@@ -87,7 +94,7 @@ export class SimTransport implements Transport, SimStation {
     this.#network.onDelivery?.(from.raftAddress, this.#address, bytes);
     for (const { messages, durableSequence } of frames) {
       core.counters.messagesReceived += messages.length;
-      if (messages.length > 0 && !core.closed) core.handler.onMessages(from, messages, durableSequence);
+      if (!core.closed) core.handler.onMessages(from, messages, durableSequence);
     }
     return refused;
   }

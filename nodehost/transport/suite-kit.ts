@@ -9,7 +9,7 @@ import { seededRandom } from "../../shared/env/testing/seeded-random.js";
 import { isOpError, type OpError } from "../../shared/errors.js";
 import type { Target } from "../../shared/types/ids.js";
 import type { Membership } from "../../shared/types/membership.js";
-import { type Message, MessageType, type SnapshotMeta } from "../../shared/types/message.js";
+import { HostMessageType, MessageType, type SnapshotMeta, type WireMessage } from "../../shared/types/message.js";
 import type { AddressBook, Hello, SnapshotHeader, TransportHandler } from "./port.js";
 
 export interface BlockSpec {
@@ -62,7 +62,7 @@ export const sampleHeader: SnapshotHeader = {
 };
 
 /** One message of each type, in the order of their numbers. */
-export function sampleMessages(): Message[] {
+export function sampleMessages(): WireMessage[] {
   const head = { shardId: 5, from: 1, to: 2, term: 3, lineage: 0 };
   const key = { replicaId: 2, incarnation: 9, sequence: 70_000 };
   const body = new BlockBuilder();
@@ -89,21 +89,23 @@ export function sampleMessages(): Message[] {
     { ...head, type: MessageType.Quiesce, index: 12 },
     { ...head, type: MessageType.ProposeRefused, incarnation: 9, firstSequence: 7, count: 3, reason: "notCaughtUp" },
     { ...head, type: MessageType.MemoryReport, bytes: 70_000 },
+    { ...head, type: HostMessageType.Recall, nonce: 4_294_967_297 },
+    { ...head, type: HostMessageType.RecallResp, nonce: 7, verdict: "known" },
   ];
 }
 
 /** A small message that carries a number. */
-export function numbered(round: number): Message {
+export function numbered(round: number): WireMessage {
   return { type: MessageType.HeartbeatResp, shardId: 5, from: 1, to: 2, term: 3, lineage: 0, round };
 }
 
-export function numberOf(message: Message): number {
+export function numberOf(message: WireMessage): number {
   return message.type === MessageType.HeartbeatResp ? message.round : -1;
 }
 
 export interface Received {
   readonly from: Hello;
-  readonly message: Message;
+  readonly message: WireMessage;
   readonly durableSequence: number;
 }
 
@@ -114,6 +116,9 @@ export class Recorder implements TransportHandler {
   readonly received: Received[] = [];
   readonly hellos: Hello[] = [];
   readonly unreachable: Target[] = [];
+  readonly connected: { readonly target: Target; readonly peer: Hello }[] = [];
+  /** Of frames without messages. */
+  readonly beats: { readonly from: Hello; readonly durableSequence: number }[] = [];
   readonly refused: { readonly peer: Target; readonly code: string; readonly byPeer: boolean }[] = [];
   /** Throws to refuse. */
   judge: (hello: Hello) => void = () => {};
@@ -140,8 +145,9 @@ export class Recorder implements TransportHandler {
     for (const w of waiting) if (!this.#waiting.includes(w)) w.resolve();
   }
 
-  onMessages(from: Hello, messages: readonly Message[], durableSequence: number): void {
+  onMessages(from: Hello, messages: readonly WireMessage[], durableSequence: number): void {
     for (const message of messages) this.received.push({ from, message, durableSequence });
+    if (messages.length === 0) this.beats.push({ from, durableSequence });
     this.afterMessages();
     this.#changed();
   }
@@ -149,6 +155,11 @@ export class Recorder implements TransportHandler {
   onHello(hello: Hello): void {
     this.judge(hello);
     this.hellos.push(hello);
+    this.#changed();
+  }
+
+  onConnected(target: Target, peer: Hello): void {
+    this.connected.push({ target, peer });
     this.#changed();
   }
 

@@ -1,6 +1,6 @@
 /** What hosts of different wire versions are to each other: a part of the conformance suite. */
 import assert from "node:assert/strict";
-import { type Message, MessageType } from "../../shared/types/message.js";
+import { HostMessageType, MessageType, type WireMessage } from "../../shared/types/message.js";
 import type { ClusterTest, TestHost } from "./suite.js";
 import { numbered } from "./suite-kit.js";
 
@@ -23,8 +23,8 @@ export function registerVersionTests(clusterTest: ClusterTest): void {
     for (const to of [old, b]) await c.sendUntil(a, to.hostId, () => to.recorder.received.length > 0);
     const range = { incarnation: 9, firstSequence: 7, count: 3 };
     const head = { shardId: 5, from: 1, to: 2, term: 3, lineage: 0 };
-    const refused: Message = { ...head, type: MessageType.ProposeRefused, ...range, reason: "notCaughtUp" };
-    const lastOf = (host: TestHost): Message | undefined => host.recorder.received.at(-1)?.message;
+    const refused: WireMessage = { ...head, type: MessageType.ProposeRefused, ...range, reason: "notCaughtUp" };
+    const lastOf = (host: TestHost): WireMessage | undefined => host.recorder.received.at(-1)?.message;
     for (const to of [old, b]) {
       c.send(a, to.hostId, refused);
       await to.recorder.until(() => lastOf(to)?.type !== MessageType.HeartbeatResp);
@@ -32,5 +32,16 @@ export function registerVersionTests(clusterTest: ClusterTest): void {
     assert.deepEqual(lastOf(b), refused);
     const { reason, ...rest } = refused;
     assert.deepEqual(lastOf(old), { ...rest, type: MessageType.ProposeDropped });
+    const recall: WireMessage = { ...head, type: HostMessageType.Recall, nonce: 5 };
+    const c2 = await c.host({ host: 4 });
+    // Also what is sent before it is known which version the peer speaks.
+    for (const to of [old, b]) {
+      c.send(c2, to.hostId, recall, numbered(8));
+      await to.recorder.until(() => to.recorder.numbers.includes(8));
+    }
+    const recalls = (host: TestHost): number =>
+      host.recorder.received.filter((r) => r.message.type === recall.type).length;
+    await b.recorder.until(() => recalls(b) === 1);
+    assert.equal(recalls(old), 0);
   });
 }

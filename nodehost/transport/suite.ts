@@ -7,7 +7,7 @@ import { describe, test } from "node:test";
 import { EntryBlock } from "../../shared/codec/block.js";
 import type { Env } from "../../shared/env/env.js";
 import { OpError } from "../../shared/errors.js";
-import { type Message, MessageType } from "../../shared/types/message.js";
+import { MessageType, type WireMessage } from "../../shared/types/message.js";
 import type { DetailedStats } from "./core.js";
 import type { TransportLimits } from "./limits.js";
 import type { Hello, Transport } from "./port.js";
@@ -83,7 +83,7 @@ export class Cluster {
     return { transport, recorder, hello: { ...local, raftAddress }, hostId: local.hostId, address: raftAddress };
   }
 
-  send(from: TestHost, target: string, ...messages: Message[]): void {
+  send(from: TestHost, target: string, ...messages: WireMessage[]): void {
     for (const message of messages) from.transport.send(target, message);
     from.transport.flush();
   }
@@ -203,6 +203,26 @@ function registerHandshakeTests(clusterTest: ClusterTest): void {
 }
 
 function registerMessageTests(clusterTest: ClusterTest): void {
+  clusterTest("a beat connects and tells the durable sequence, and is no message", async (c) => {
+    const a = await c.host({ host: 1 });
+    const b = await c.host({ host: 2 });
+    a.transport.beat(b.hostId);
+    a.transport.flush();
+    await b.recorder.until(() => b.recorder.beats.length === 1);
+    assert.deepEqual(b.recorder.beats, [{ from: a.hello, durableSequence: 1001 }]);
+    await a.recorder.until(() => a.recorder.connected.length === 1);
+    assert.deepEqual(a.recorder.connected, [{ target: b.hostId, peer: b.hello }]);
+    assert.deepEqual(b.recorder.connected, [], "only who made the connection can send on it");
+    a.transport.beat(b.hostId);
+    c.send(a, b.hostId, numbered(7));
+    await b.recorder.until(() => b.recorder.received.length === 1);
+    a.transport.beat(b.hostId);
+    a.transport.flush();
+    await b.recorder.until(() => b.recorder.beats.length === 2);
+    assert.equal(a.transport.stats().messagesSent, 1, "a frame with messages is beat enough");
+    assert.equal(b.transport.stats().messagesReceived, 1);
+  });
+
   clusterTest("messages of every type arrive equal and in order", async (c) => {
     const a = await c.host({ host: 1 });
     const b = await c.host({ host: 2 });
@@ -210,7 +230,7 @@ function registerMessageTests(clusterTest: ClusterTest): void {
     await c.sendUntil(a, b.address, () => b.recorder.received.length > 0);
     const messages = sampleMessages();
     c.send(a, b.address, ...messages);
-    const arrived = (): Message[] => b.recorder.received.map((r) => r.message).filter((m) => numberOf(m) !== 1);
+    const arrived = (): WireMessage[] => b.recorder.received.map((r) => r.message).filter((m) => numberOf(m) !== 1);
     await b.recorder.until(() => arrived().length === messages.length);
     assert.deepEqual(arrived(), messages);
     assert.equal(a.transport.stats().messagesSent, b.recorder.received.length);
@@ -241,7 +261,7 @@ function registerMessageTests(clusterTest: ClusterTest): void {
     const a = await c.host({ host: 1 });
     const b = await c.host({ host: 2 });
     const head = { type: MessageType.Replicate, shardId: 5, from: 1, to: 2, term: 3, lineage: 0 } as const;
-    const sent: Message[] = [];
+    const sent: WireMessage[] = [];
     for (let i = 0; i < 4; i++) {
       const block = sampleBlock({ shardId: 5, firstIndex: i * 4 + 1, term: 3, count: 4, cmdBytes: 512 * 1024 });
       sent.push({ ...head, prevIndex: i * 4, prevTerm: i === 0 ? 0 : 3, commit: 0, blocks: [block] });
@@ -352,7 +372,7 @@ function registerBadPeerTests(clusterTest: ClusterTest): void {
     bytes[bytes.length - 1] = 0xee;
     const bad = new EntryBlock(bytes, 3, false, { index: 1, count: 1 }, { first: 1, last: 1 });
     const head = { type: MessageType.Replicate, shardId: 5, from: 1, to: 2, term: 3, lineage: 0 } as const;
-    const message: Message = { ...head, prevIndex: 0, prevTerm: 0, commit: 0, blocks: [bad] };
+    const message: WireMessage = { ...head, prevIndex: 0, prevTerm: 0, commit: 0, blocks: [bad] };
     c.send(a, b.hostId, numbered(1), message, numbered(2));
     await a.recorder.until(() => a.recorder.refused.length === 1 && a.recorder.unreachable.length === 1);
     await b.recorder.until(() => b.recorder.refused.length === 1);

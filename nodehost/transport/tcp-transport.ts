@@ -9,7 +9,7 @@ import type { HostPort } from "../../shared/codec/host-port.js";
 import type { Env } from "../../shared/env/env.js";
 import { OpError } from "../../shared/errors.js";
 import type { Target } from "../../shared/types/ids.js";
-import type { Message } from "../../shared/types/message.js";
+import type { WireMessage } from "../../shared/types/message.js";
 import { formatAddress, isWildcard, parseAddress } from "./address.js";
 import { type DetailedStats, TransportCore } from "./core.js";
 import { checkExpectedHost, Lane, type LocalHello } from "./hello.js";
@@ -95,13 +95,26 @@ export class TcpTransport implements Transport, InboundHost {
     this.#inbounds.add(new Inbound(this, socket));
   }
 
-  send(target: Target, message: Message): void {
-    let peer = this.#peers.get(target);
-    if (peer === undefined) {
-      peer = new Peer(this.core, target);
-      this.#peers.set(target, peer);
-    }
-    if (!peer.send(message) || peer.unflushed) return;
+  send(target: Target, message: WireMessage): void {
+    const peer = this.#peer(target);
+    if (peer.send(message)) this.#flushLater(peer);
+  }
+
+  beat(target: Target): void {
+    const peer = this.#peer(target);
+    if (peer.beat()) this.#flushLater(peer);
+  }
+
+  #peer(target: Target): Peer {
+    const known = this.#peers.get(target);
+    if (known !== undefined) return known;
+    const peer = new Peer(this.core, target);
+    this.#peers.set(target, peer);
+    return peer;
+  }
+
+  #flushLater(peer: Peer): void {
+    if (peer.unflushed) return;
     peer.unflushed = true;
     this.#unflushed.push(peer);
   }

@@ -34,6 +34,8 @@ export interface ClusterInfo {
   readonly fault: string;
   /** Index → state hash, when the machine has one (for the consistency check). Empty otherwise. */
   readonly stateHash: string;
+  /** Empty, or what the replica waits for before it takes part in its shard (nodehost/engine/introductions.ts). */
+  readonly waiting: string;
 }
 
 export interface MemberProgress {
@@ -74,6 +76,12 @@ export interface NodeHostInfo {
   readonly stopping: boolean;
   /** Highest master fence seen (see RequestFence). */
   readonly highestMasterTerm: Term;
+  /** Empty, or code and reason why nothing in this directory may take part: it is an old copy, or used twice. */
+  readonly directoryFault: string;
+  /** Log sequence found when this incarnation started. */
+  readonly recoveredSequence: number;
+  /** Log sequence that is durable now. */
+  readonly durableSequence: number;
   readonly load: HostLoad;
 }
 

@@ -31,7 +31,14 @@ export const MessageType = {
 } as const;
 export type MessageType = (typeof MessageType)[keyof typeof MessageType];
 
-interface Header<T extends MessageType> {
+/** Said by engines about their replicas; never reaches a Raft core. One sequence of numbers with MessageType. */
+export const HostMessageType = {
+  Recall: 24,
+  RecallResp: 25,
+} as const;
+export type HostMessageType = (typeof HostMessageType)[keyof typeof HostMessageType];
+
+interface Header<T extends MessageType | HostMessageType> {
   readonly type: T;
   readonly shardId: ShardId;
   readonly from: ReplicaId;
@@ -151,6 +158,36 @@ export type Message =
   | RemovedNoticeMessage
   | SupersededMessage
   | QuiesceMessage;
+
+/**
+ * "Here I am, on the data directory of this connection: do you know me on another one?" Said by a replica to every
+ * other member at each start, until answered. Wire version 2.
+ */
+export interface RecallMessage extends Header<typeof HostMessageType.Recall> {
+  /** Of this start of the replica: an answer to an earlier one does not count. Below 2^48. */
+  readonly nonce: number;
+}
+/** On the wire its place in this list: only appended to. */
+export const RECALL_VERDICTS = [
+  /** Not known on another directory, and nobody has voted or acknowledged anything here. */
+  "unknown",
+  /** The same, but this member has taken part in the shard already. */
+  "unknownButActive",
+  /** Known, on another directory: what it voted and acknowledged there is lost. */
+  "known",
+  /** It was removed from the shard. */
+  "removed",
+] as const;
+export type RecallVerdict = (typeof RECALL_VERDICTS)[number];
+export interface RecallRespMessage extends Header<typeof HostMessageType.RecallResp> {
+  /** Of the Recall answered; 0 when nobody asked (a message of a replica that is known elsewhere was refused). */
+  readonly nonce: number;
+  readonly verdict: RecallVerdict;
+}
+
+export type HostMessage = RecallMessage | RecallRespMessage;
+/** Everything that travels on the message lane of a connection. */
+export type WireMessage = Message | HostMessage;
 
 /** What a snapshot claims: state and membership as of (index, term). */
 export interface SnapshotMeta {

@@ -63,6 +63,7 @@ const clusterInfo: fc.Arbitrary<ClusterInfo> = fc.record({
   progress: fc.array(fc.record({ replicaId: positive, match: uint, silentMs: uint }), few),
   fault: optionalName,
   stateHash: optionalName,
+  waiting: optionalName,
 });
 
 const nodeHostInfo: fc.Arbitrary<NodeHostInfo> = fc.record({
@@ -86,6 +87,9 @@ const nodeHostInfo: fc.Arbitrary<NodeHostInfo> = fc.record({
   silentPeers: fc.array(fc.record({ target: name, silentMs: uint }), few),
   stopping: fc.boolean(),
   highestMasterTerm: uint,
+  directoryFault: optionalName,
+  recoveredSequence: uint,
+  durableSequence: uint,
   load: fc.record({ replicas: uint, leaders: uint, diskUsedBytes: uint, diskFreeBytes: uint, rssBytes: uint }),
 });
 

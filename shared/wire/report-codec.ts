@@ -51,6 +51,9 @@ export function nodeHostInfoToWire(info: NodeHostInfo): drumline.v1.NodeHostInfo
     silentPeers: [...info.silentPeers],
     stopping: info.stopping,
     highestMasterTerm: info.highestMasterTerm,
+    directoryFault: cut(info.directoryFault),
+    recoveredSequence: info.recoveredSequence,
+    durableSequence: info.durableSequence,
     load: info.load,
   };
 }
@@ -78,6 +81,9 @@ export function nodeHostInfoFromWire(m: drumline.v1.NodeHostInfo): NodeHostInfo 
     })),
     stopping: m.stopping,
     highestMasterTerm: uint(m.highestMasterTerm, "highestMasterTerm"),
+    directoryFault: text(m.directoryFault, "directoryFault"),
+    recoveredSequence: uint(m.recoveredSequence, "recoveredSequence"),
+    durableSequence: uint(m.durableSequence, "durableSequence"),
     load: loadFromWire(m.load ?? {}),
   };
 }
@@ -124,6 +130,7 @@ function clusterInfoToWire(c: ClusterInfo): drumline.v1.ClusterInfo.$Properties 
     progress: [...c.progress],
     fault: cut(c.fault),
     stateHash: c.stateHash,
+    waiting: cut(c.waiting),
   };
 }
 
@@ -146,6 +153,7 @@ function clusterInfoFromWire(m: drumline.v1.ClusterInfo.$Properties): ClusterInf
     progress: list(m.progress, LIMITS.wireMembersMax, "progress rows").map(progressFromWire),
     fault: text(m.fault, "fault"),
     stateHash: text(m.stateHash, "stateHash"),
+    waiting: text(m.waiting, "waiting"),
   };
 }
 

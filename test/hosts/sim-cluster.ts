@@ -13,6 +13,7 @@ import type { App } from "../../nodehost/rsm/index.js";
 import { type SimKnobs, SimNetwork, type SimTransport } from "../../nodehost/transport/index.js";
 import { type Env, type Logger, silentLogger } from "../../shared/env/env.js";
 import { SimDisk, type SimOperation } from "../../shared/files/sim-files.js";
+import { SimDirectory } from "../../shared/files/sim-node.js";
 import { VirtualWorld } from "./virtual-world.js";
 
 export const SHARD = 1;
@@ -32,6 +33,12 @@ export interface SimClusterOptions {
   readonly memoryLog?: (host: number) => Omit<MemoryLogDbOptions, "env" | "onFatal" | "store">;
   readonly hostOptions?: (machine: SimMachine) => Partial<NodeHostOptions>;
   readonly logger?: (host: number) => Logger;
+}
+
+/** Everything a machine stores, at one moment. */
+export interface MachineImage {
+  readonly disk: SimDirectory;
+  readonly rows: ReadonlyMap<string, Uint8Array>;
 }
 
 /** What a host is made of and what outlives its crashes. */
@@ -57,6 +64,16 @@ export class SimMachine {
     this.address = `host-${number}.sim:7500`;
     this.disk = disk;
     this.checkpoints = checkpoints;
+  }
+
+  image(): MachineImage {
+    return { disk: this.disk.image(), rows: new Map(this.checkpoints.rows) };
+  }
+
+  /** Its disks hold the image, or nothing. No host may be open. */
+  restore(image?: MachineImage): void {
+    this.disk.restore(image?.disk ?? new SimDirectory());
+    this.checkpoints.restore(image?.rows ?? new Map());
   }
 }
 
@@ -196,6 +213,8 @@ export class SimCluster {
     for (let i = 0; i < count; i++) {
       await this.world.until(this.host(i).startApp(members, false, app, { shardId, replicaId: i + 1, ...config }));
     }
+    const takesPart = ({ host }: SimMachine): boolean => host?.getShardInfo(shardId).waiting === "";
+    await this.world.when("all members take part", () => this.machines.slice(0, count).every(takesPart));
   }
 
   /** Number of the host whose replica leads in the highest term, -1 if none does. */

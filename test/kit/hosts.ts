@@ -61,6 +61,10 @@ export class Hosts {
     for (let i = 0; i < count; i++) {
       await this.host(i).startApp(members, false, KV, { shardId: SHARD, replicaId: i + 1, ...config });
     }
+    // A new member that loses another one before it heard of it would wait for it.
+    for (let i = 0; i < count; i++) {
+      await eventually("a member takes part", () => this.host(i).getShardInfo(SHARD).waiting === "" || undefined);
+    }
   }
 
   /** Puts through host `i` until it is acknowledged; only certain failures are tried again. */
