@@ -10,9 +10,12 @@ export interface ReplicaConfig {
   readonly electionTicks?: number;
   /** Ticks between heartbeats. Default 1. */
   readonly heartbeatTicks?: number;
-  /** Default true. */
+  /** Ask before a campaign whether it could be won. Members may differ in it. Default true. */
   readonly preVote?: boolean;
-  /** Default true. */
+  /**
+   * A leader that has not heard a quorum for an election timeout steps down. Otherwise it leads on and is silent.
+   * Members may differ in it. Default true.
+   */
   readonly checkQuorum?: boolean;
   /** Automatic snapshot each so many applied entries; 0 = off. Default 10,000. */
   readonly snapshotEntries?: number;

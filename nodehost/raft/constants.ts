@@ -14,5 +14,7 @@ export const READ_ROUNDS_MAX = 64;
 export const READ_REQUESTS_MAX = LIMITS.readIndexQueueMax;
 /** Ids remembered for limiting the rate of notices. */
 export const NOTICES_MAX = 1024;
+/** Election timeouts between heartbeats of a leader that lost its quorum: more than a follower waits at most. */
+export const CUT_OFF_TIMEOUTS = 3;
 /** A snapshot stream of which nothing was heard for so many election timeouts is given up. */
 export const SNAPSHOT_PATIENCE_TIMEOUTS = 600;

@@ -109,6 +109,16 @@ export function isPremature(s: RaftState, change: ConfigChange): boolean {
   return s.log.last - peer.match > s.config.promotionLagEntriesMax;
 }
 
+/** When the next one is overdue. */
+export function promotionsEndMs(s: RaftState): TimeMs {
+  let endMs = Number.POSITIVE_INFINITY;
+  if (s.promotions.size === 0) return endMs;
+  for (const { gaveUp, appendedAt, deadlineMs } of s.promotions.values()) {
+    if (!gaveUp && appendedAt === 0) endMs = Math.min(endMs, deadlineMs);
+  }
+  return endMs;
+}
+
 /** Gives up what is overdue. What is appended cannot be called back: it ends when it is applied. */
 export function expirePromotions(s: RaftState): void {
   for (const [id, promotion] of s.promotions) {

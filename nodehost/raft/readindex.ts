@@ -60,6 +60,7 @@ export function readRoundDue(s: RaftState): boolean {
   return (
     s.reads.waiting.length > 0 &&
     s.role === "leader" &&
+    !s.cutOff &&
     s.log.commit >= s.termStart &&
     s.reads.rounds.length < READ_ROUNDS_MAX
   );

@@ -29,6 +29,7 @@ export function maybeCommit(s: RaftState): void {
 /** Sends every peer what its window allows. Called once per output. */
 export function feedPeers(s: RaftState): void {
   s.replicateDue = false;
+  if (s.cutOff) return;
   for (const peer of s.peers.values()) feed(s, peer);
 }
 
@@ -159,7 +160,7 @@ export function hasQuorumContact(s: RaftState): boolean {
 export function handleHeartbeatResp(s: RaftState, m: HeartbeatRespMessage): void {
   const peer = s.peers.get(m.from);
   if (peer === undefined) return;
-  peer.lastContactMs = s.nowMs;
+  heard(s, peer);
   peer.paused = false;
   peer.fetching = false;
   peer.verifyCredit = true;
@@ -173,6 +174,14 @@ export function handleHeartbeatResp(s: RaftState, m: HeartbeatRespMessage): void
   countRound(s, peer);
 }
 
+function heard(s: RaftState, peer: Progress): void {
+  peer.lastContactMs = s.nowMs;
+  if (!s.cutOff || !hasQuorumContact(s)) return;
+  s.cutOff = false;
+  s.heartbeatDueMs = s.nowMs;
+  s.replicateDue = true;
+}
+
 function snapshotOverdue(s: RaftState, peer: Progress): boolean {
   return s.nowMs - peer.snapshotSinceMs > SNAPSHOT_PATIENCE_TIMEOUTS * s.config.electionTimeoutMs;
 }
@@ -180,7 +189,7 @@ function snapshotOverdue(s: RaftState, peer: Progress): boolean {
 export function handleReplicateResp(s: RaftState, m: ReplicateRespMessage): void {
   const peer = s.peers.get(m.from);
   if (peer === undefined) return;
-  peer.lastContactMs = s.nowMs;
+  heard(s, peer);
   if (m.rejected) onRejected(s, peer, m);
   else if (m.index > s.log.last) s.counters.contradictory += 1;
   else onAccepted(s, peer, m.index);

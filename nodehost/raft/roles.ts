@@ -68,6 +68,7 @@ export function becomeLeader(s: RaftState): void {
   s.role = "leader";
   s.votes.clear();
   s.memoryLimited = false;
+  s.cutOff = false;
   setLeader(s, s.id);
   s.peers = new Map();
   addPeers(s);

@@ -122,6 +122,8 @@ export class RaftState {
   /** Index of the first entry of the own term. */
   termStart: Index = 0;
   heartbeatDueMs: TimeMs = 0;
+  /** Leads without check-quorum, and lost its quorum: silent, but for a heartbeat now and then (timers.ts). */
+  cutOff = false;
   /** When something last kept the shard from rest. */
   activeMs: TimeMs = 0;
   /** Before this time the leader asked nobody, so that no silence can be held against anyone. */

@@ -62,6 +62,7 @@ export class TestNode {
 export interface NetOptions {
   readonly voters: readonly ReplicaId[];
   readonly config?: Partial<RaftConfig>;
+  readonly configs?: Iterable<readonly [ReplicaId, Partial<RaftConfig>]>;
   readonly seed?: number;
   /** Chance of one replica; by default all draw from the one of `seed`. */
   readonly randomOf?: (id: ReplicaId) => () => number;
@@ -73,6 +74,8 @@ export class Net {
   readonly nodes = new Map<ReplicaId, TestNode>();
   readonly random: () => number;
   readonly #config: Partial<RaftConfig>;
+  /** What single replicas are configured with instead, from their next start on. */
+  readonly configs: Map<ReplicaId, Partial<RaftConfig>>;
   readonly #randomOf: (id: ReplicaId) => () => number;
   readonly #leaderOfTerm = new Map<Term, ReplicaId>();
   readonly #appliedAt = new Map<Index, string>();
@@ -89,6 +92,7 @@ export class Net {
   constructor(options: NetOptions) {
     this.random = randomOf(options.seed ?? 1);
     this.#config = options.config ?? {};
+    this.configs = new Map(options.configs ?? []);
     this.#randomOf = options.randomOf ?? (() => this.random);
     const bootstrap = (_id: ReplicaId, disk: Disk) => {
       disk.blocks = [bootstrapBlock(options.voters)];
@@ -125,6 +129,7 @@ export class Net {
       promotionLagEntriesMax: 1000,
       autoPromote: undefined,
       ...this.#config,
+      ...this.configs.get(id),
     };
     const applied = disk.snapshot?.index ?? 0;
     const from = Math.max(disk.first, applied + 1);

@@ -1,7 +1,8 @@
 /** What is due by time: heartbeats, check-quorum, a transfer's end; elections of everybody else. Called by Raft. */
 import type { TimeMs } from "../../shared/types/ids.js";
+import { CUT_OFF_TIMEOUTS } from "./constants.js";
 import { startElection } from "./election.js";
-import { expirePromotions } from "./promotion.js";
+import { expirePromotions, promotionsEndMs } from "./promotion.js";
 import { hasQuorumContact, sendHeartbeats } from "./replication.js";
 import { armElection, becomeFollower, canCampaign } from "./roles.js";
 import type { RaftState } from "./state.js";
@@ -9,9 +10,10 @@ import { askAgain, expireTransfer } from "./transfer.js";
 
 /** Time at which `tick` next has something to do. */
 export function deadlineMs(s: RaftState): TimeMs {
-  if (s.quiesced) return Number.POSITIVE_INFINITY;
-  if (s.role === "leader") return Math.min(s.heartbeatDueMs, s.transfer?.deadlineMs ?? Number.POSITIVE_INFINITY);
-  return s.isVoter && s.removed === undefined ? s.electionDeadlineMs : Number.POSITIVE_INFINITY;
+  const never = Number.POSITIVE_INFINITY;
+  if (s.quiesced) return never;
+  if (s.role === "leader") return Math.min(s.heartbeatDueMs, s.transfer?.deadlineMs ?? never, promotionsEndMs(s));
+  return s.isVoter && s.removed === undefined ? s.electionDeadlineMs : never;
 }
 
 export function tick(s: RaftState): void {
@@ -23,13 +25,17 @@ export function tick(s: RaftState): void {
 
 function leaderTick(s: RaftState): void {
   expireTransfer(s);
+  expirePromotions(s);
   if (s.nowMs < s.heartbeatDueMs) return;
-  if (s.config.checkQuorum && !hasQuorumContact(s)) {
+  s.cutOff = !hasQuorumContact(s);
+  if (s.cutOff && s.config.checkQuorum) {
     becomeFollower(s, s.term, 0);
     return;
   }
-  s.heartbeatDueMs = s.nowMs + s.config.heartbeatIntervalMs;
-  expirePromotions(s);
+  // Without check-quorum it leads on, and must not keep those who still hear it from electing another (P17): between
+  // two heartbeats their loyalty and their election timeouts run out.
+  const intervalMs = s.cutOff ? CUT_OFF_TIMEOUTS * s.config.electionTimeoutMs : s.config.heartbeatIntervalMs;
+  s.heartbeatDueMs = s.nowMs + intervalMs;
   sendHeartbeats(s);
   askAgain(s);
 }

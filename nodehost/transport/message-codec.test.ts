@@ -110,6 +110,7 @@ test("any integers survive in every compact row", () => {
         { ...head, type: MessageType.PreVoteResp, granted: e.yes },
         { ...head, type: MessageType.ReplicateResp, index: e.a, rejected: e.yes, hintIndex: e.b, hintTerm: e.c },
         { ...head, type: MessageType.Heartbeat, commit: e.a, round: e.b },
+        { ...head, type: MessageType.MemoryReport, bytes: e.a },
         { ...head, type: MessageType.Replicate, prevIndex: e.a, prevTerm: e.b, commit: e.c, blocks: [] },
         { ...head, type: MessageType.ReadIndexResp, key, index: e.b },
         { ...head, type: MessageType.ProposeDropped, incarnation: e.small, firstSequence: e.b, count: e.c },

@@ -24,14 +24,19 @@ export function registerVersionTests(clusterTest: ClusterTest): void {
     const range = { incarnation: 9, firstSequence: 7, count: 3 };
     const head = { shardId: 5, from: 1, to: 2, term: 3, lineage: 0 };
     const refused: WireMessage = { ...head, type: MessageType.ProposeRefused, ...range, reason: "notCaughtUp" };
+    const unknown: WireMessage = { ...head, type: MessageType.MemoryReport, bytes: 7 };
     const lastOf = (host: TestHost): WireMessage | undefined => host.recorder.received.at(-1)?.message;
     for (const to of [old, b]) {
-      c.send(a, to.hostId, refused);
-      await to.recorder.until(() => lastOf(to)?.type !== MessageType.HeartbeatResp);
+      c.send(a, to.hostId, unknown, refused);
+      await to.recorder.until(
+        () => lastOf(to)?.type === (to === b ? MessageType.ProposeRefused : MessageType.ProposeDropped),
+      );
     }
-    assert.deepEqual(lastOf(b), refused);
+    const arrived = (host: TestHost): WireMessage[] =>
+      host.recorder.received.map((r) => r.message).filter((m) => m.type !== MessageType.HeartbeatResp);
+    assert.deepEqual(arrived(b), [unknown, refused]);
     const { reason, ...rest } = refused;
-    assert.deepEqual(lastOf(old), { ...rest, type: MessageType.ProposeDropped });
+    assert.deepEqual(arrived(old), [{ ...rest, type: MessageType.ProposeDropped }]);
     const recall: WireMessage = { ...head, type: HostMessageType.Recall, nonce: 5 };
     const c2 = await c.host({ host: 4 });
     // Also what is sent before it is known which version the peer speaks.

@@ -1,6 +1,7 @@
 /** The planted bugs. Each `find` must match exactly once in its file (bank.test.ts). */
 import { HISTORY } from "./bank-history.js";
 import { MEMORY } from "./bank-memory.js";
+import { MIXED } from "./bank-mixed.js";
 import { PROMOTION } from "./bank-promotion.js";
 import { QUIESCE } from "./bank-quiesce.js";
 import { SESSION_MUTANTS } from "./bank-sessions.js";
@@ -381,6 +382,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...HISTORY,
   ...PROMOTION,
   ...MEMORY,
+  ...MIXED,
   ...SESSION_MUTANTS,
   ...QUIESCE,
   ...STORAGE,

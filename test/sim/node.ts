@@ -19,7 +19,7 @@ import type { NodeDisk, NodeSnapshots } from "./disk.js";
 import { SimLog } from "./log.js";
 import type { MachineState } from "./machine.js";
 import { type CrashPoint, type Seen, SHARD_ID, type SimNode, Violation, type World } from "./model.js";
-import { policyOf } from "./options-protocol.js";
+import { protocolConfig } from "./options-protocol.js";
 import type { Prng } from "./prng.js";
 import { PulseWatch } from "./pulse.js";
 import { EventKind } from "./queue.js";
@@ -153,16 +153,12 @@ export class ReplicaNode implements SimNode {
       electionTimeoutMs: o.electionTimeoutMs,
       heartbeatIntervalMs: o.heartbeatIntervalMs,
       witness: false,
-      preVote: o.preVote,
-      checkQuorum: o.checkQuorum,
       quiesceAfterMs: o.quiesceAfterMs,
       inflightBytesMax: o.inflightBytesMax,
       inflightMessagesMax: o.inflightMessagesMax,
       replicateBytesMax: o.replicateBytesMax,
       cacheBytesMax: o.cacheBytesMax,
-      maxInMemLogBytes: o.maxInMemLogBytes,
-      promotionLagEntriesMax: o.promotionLagEntriesMax,
-      autoPromote: policyOf(o),
+      ...protocolConfig(o, this.id),
     };
   }
 
