@@ -26,6 +26,7 @@ const PROGRAMS = {
   golden: { file: "test/golden/main.js", args: [] },
   "golden:rewrite": { file: "test/golden/main.js", args: ["--rewrite"] },
   mutants: { file: "test/mutants/run.js", args: [] },
+  soak: { file: "test/sim/soak.js", args: [] },
   "bench:smoke": { file: "test/bench/smoke.js", args: [] },
   "power-sweep": { file: "test/storage/power-sweep.js", args: [] },
   "crash-sweep": { file: "test/chaos/crash-sweep.js", args: [] },

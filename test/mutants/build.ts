@@ -2,8 +2,10 @@
  * Makes a runnable copy of the compiled tree with one source file changed. Only the changed file is compiled
  * (transpiled, without types): a mutant takes milliseconds, not a build.
  */
+import { existsSync } from "node:fs";
 import { cp, readFile, rm, writeFile } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import ts from "typescript";
 import type { Mutant } from "./mutant.js";
 
@@ -51,4 +53,15 @@ export async function copyTree(name: string, trees: Trees): Promise<string> {
 
 export function compiledName(source: string): string {
   return source.replace(/\.ts$/, ".js");
+}
+
+/** Those of the checkout that this very file was compiled from. */
+export function findTrees(): Trees {
+  const compiled = join(dirname(fileURLToPath(import.meta.url)), "../..");
+  let root = compiled;
+  while (!existsSync(join(root, "package.json"))) {
+    if (dirname(root) === root) throw new Error("no package.json above the compiled tree");
+    root = dirname(root);
+  }
+  return { root, compiled, target: join(root, `.build/mutants-${process.pid}`) };
 }

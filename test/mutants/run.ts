@@ -4,14 +4,11 @@
  * Prints a table, with --markdown the rows of the table in RELIABILITY.md. Exit code 1 if a mutant is missed, if its
  * `find` no longer matches exactly once, or if simulation alone catches less than 95 % of those that it can reach.
  */
-import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { MUTANTS } from "./bank.js";
-import { buildMutant, StaleMutantError, type Trees } from "./build.js";
+import { buildMutant, findTrees, StaleMutantError, type Trees } from "./build.js";
 import { Layers } from "./layers.js";
 import type { Mutant } from "./mutant.js";
 import { type Hunt, markdownText, summaryOf, tableText } from "./table.js";
@@ -66,16 +63,6 @@ async function hunt(mutant: Mutant, layers: Layers, trees: Trees): Promise<Hunt>
     process.stderr.write(`${error.message}\n`);
     return { mutant, caught: undefined, reachable, seconds: 0 };
   }
-}
-
-function findTrees(): Trees {
-  const compiled = join(dirname(fileURLToPath(import.meta.url)), "../..");
-  let root = compiled;
-  while (!existsSync(join(root, "package.json"))) {
-    if (dirname(root) === root) throw new Error("no package.json above the compiled tree");
-    root = dirname(root);
-  }
-  return { root, compiled, target: join(root, `.build/mutants-${process.pid}`) };
 }
 
 function show(text: string): void {
