@@ -117,6 +117,7 @@ async function makeReplica(spec: MadeSpec, found: RecoveredReplica, ports: Repli
     store: ports.snapshots,
     crc32: ports.env.crc32,
     now: ports.env.now,
+    wait: (forMs) => new Promise((resolve) => ports.env.timers.after(forMs, resolve)),
   });
   await rsm.start(found, new AbortController().signal);
   const from = Math.max(found.first, rsm.applied + 1);

@@ -17,6 +17,7 @@ import type { Index, Term } from "../../shared/types/ids.js";
 import type { Membership } from "../../shared/types/membership.js";
 import type { SnapshotMeta } from "../../shared/types/message.js";
 import { Applier } from "./apply.js";
+import { isDiskFull } from "./disk-errors.js";
 import { DiskMachine } from "./disk-machine.js";
 import { GuardedSource } from "./guarded-source.js";
 import { type Job, Jobs } from "./jobs.js";
@@ -25,6 +26,8 @@ import type { DiskSnapshot, SnapshotHeader } from "./snapshot-format.js";
 import { MachineStream } from "./snapshot-stream.js";
 import type { OnDiskStateMachine, SnapshotSink } from "./state-machine.js";
 import type { FoundState, MachineFailure, ReplicaStateMachine, RsmOptions, SnapshotStream } from "./types.js";
+
+const DISK_FULL_RETRY_MS = 1_000;
 
 export class Rsm implements ReplicaStateMachine {
   readonly #options: RsmOptions;
@@ -73,7 +76,7 @@ export class Rsm implements ReplicaStateMachine {
       const failure = this.#applier.fail(0, `the machine cannot be opened: ${errorText(error)}`);
       throw isOpError(error) ? error : failure;
     }
-    if (found.snapshot !== undefined) await this.restore(found.snapshot, signal);
+    if (found.snapshot !== undefined) await this.#restore(found.snapshot, signal, undefined);
   }
 
   enqueue(blocks: readonly EntryBlock[]): void {
@@ -132,7 +135,11 @@ export class Rsm implements ReplicaStateMachine {
     });
   }
 
-  async restore(meta: SnapshotMeta, signal: AbortSignal): Promise<void> {
+  restore(meta: SnapshotMeta, signal: AbortSignal): Promise<void> {
+    return this.#restore(meta, signal, this.#options.wait);
+  }
+
+  async #restore(meta: SnapshotMeta, signal: AbortSignal, wait: RsmOptions["wait"]): Promise<void> {
     this.#refuseIfDown();
     assert(meta.index >= this.applied, `restore of ${meta.index} below applied ${this.applied}`); // P32
     assert(!this.#restoring, "two restores at once");
@@ -146,7 +153,7 @@ export class Rsm implements ReplicaStateMachine {
         await this.#settled();
         await this.#disk?.settled();
         this.#refuseIfDown();
-        await this.#recover(meta, job.signal);
+        await this.#recover(meta, job.signal, wait);
       } finally {
         this.#restoring = false;
         release();
@@ -255,7 +262,7 @@ export class Rsm implements ReplicaStateMachine {
       await this.#disk?.sync();
     } catch (error) {
       // A full disk may have room again; otherwise nobody knows what the machine still holds.
-      if (isOpError(error) && error.retryable) throw error;
+      if (isDiskFull(error)) throw new OpError("DL_ERR_DISK_FULL", errorText(error), { cause: error });
       throw this.#applier.fail(this.applied, `the machine cannot be synced: ${errorText(error)}`);
     }
   }
@@ -304,32 +311,42 @@ export class Rsm implements ReplicaStateMachine {
     return disk === undefined ? undefined : { machineIndex: disk.checkpointIndex(this.applied), shrunk };
   }
 
-  async #recover(meta: SnapshotMeta, signal: AbortSignal): Promise<void> {
-    let sessions: Uint8Array = new Uint8Array(0);
-    const onSessions = (area: Uint8Array): void => {
-      sessions = area;
-    };
-    const source = new GuardedSource(this.#options.store.load(meta, onSessions));
-    try {
-      if (this.#disk !== undefined) await this.#disk.recover(meta, source, signal);
-      else await this.#recoverInMemory(source, signal);
-      this.#applier.sessions.restore(sessions);
-    } catch (error) {
-      // The state is neither the old nor the new one: this replica must not go on.
-      const cause = source.error ?? error;
-      const failure = this.#applier.fail(meta.index, `snapshot cannot be restored: ${errorText(cause)}`);
-      throw isOpError(cause) ? cause : failure;
+  async #recover(meta: SnapshotMeta, signal: AbortSignal, wait: RsmOptions["wait"]): Promise<void> {
+    for (;;) {
+      try {
+        await this.#recoverOnce(meta, signal);
+        break;
+      } catch (error) {
+        if (wait === undefined || !isDiskFull(error)) {
+          // The state is neither the old nor the new one: this replica must not go on.
+          const failure = this.#applier.fail(meta.index, `snapshot cannot be restored: ${errorText(error)}`);
+          throw isOpError(error) ? error : failure;
+        }
+        await wait(DISK_FULL_RETRY_MS);
+      }
     }
     await this.#disk?.shrink(meta);
     this.#applier.restoredTo(meta);
     this.#snapshotIndex = meta.index;
   }
 
-  async #recoverInMemory(source: GuardedSource, signal: AbortSignal): Promise<void> {
-    const { machine: owned } = this.#options;
-    if (owned.kind !== "onDisk") await owned.machine.recoverFromSnapshot(source, signal);
-    signal.throwIfAborted();
-    await source.finish();
+  async #recoverOnce(meta: SnapshotMeta, signal: AbortSignal): Promise<void> {
+    const { machine: owned, store } = this.#options;
+    let sessions: Uint8Array = new Uint8Array(0);
+    const onSessions = (area: Uint8Array): void => {
+      sessions = area;
+    };
+    const source = new GuardedSource(store.load(meta, onSessions));
+    try {
+      signal.throwIfAborted();
+      if (owned.kind === "onDisk") await this.#disk?.recover(meta, source, signal);
+      else await owned.machine.recoverFromSnapshot(source, signal);
+      signal.throwIfAborted();
+      await source.finish();
+    } catch (error) {
+      throw source.error ?? error;
+    }
+    this.#applier.sessions.restore(sessions);
   }
 
   #throwFailure(): void {

@@ -10,11 +10,12 @@
  * Called by Rsm (create, load), the engine (readFile, receive, prune, removeAll) and at start (removeOrphans).
  */
 import type { Crc32 } from "../../shared/codec/crc32.js";
-import { errorText, isOpError, OpError } from "../../shared/errors.js";
+import { isOpError, OpError } from "../../shared/errors.js";
 import type { Files } from "../../shared/files/port.js";
 import { LIMITS } from "../../shared/limits.js";
 import type { Index, ReplicaId, ShardId } from "../../shared/types/ids.js";
 import type { SnapshotMeta } from "../../shared/types/message.js";
+import { isMissing, translate } from "./disk-errors.js";
 import { readChunks, SnapshotFile } from "./snapshot-file.js";
 import type { DiskSnapshot, SnapshotHeader } from "./snapshot-format.js";
 import { SnapshotParser } from "./snapshot-parser.js";
@@ -348,21 +349,4 @@ function mustMatch(
 
 function isDamage(error: unknown): boolean {
   return isMissing(error) || (isOpError(error) && ["DL_ERR_LOGDB_CORRUPT", "DL_ERR_VERSION"].includes(error.code));
-}
-
-function isMissing(error: unknown): boolean {
-  return systemCode(error) === "ENOENT";
-}
-
-function systemCode(error: unknown): string | undefined {
-  if (!(error instanceof Error) || !("code" in error)) return undefined;
-  return typeof error.code === "string" ? error.code : undefined;
-}
-
-/** Only this snapshot is lost, not the host's promises: the log is written elsewhere. */
-function translate(error: unknown, path: string): unknown {
-  const code = systemCode(error);
-  if (isOpError(error) || code === undefined || !/^E[A-Z]+$/.test(code)) return error;
-  const kind = code === "ENOSPC" || code === "EDQUOT" ? "DL_ERR_DISK_FULL" : "DL_ERR_STORAGE_FAILED";
-  return new OpError(kind, `${path}: ${errorText(error)}`, { outcome: "rejected", cause: error });
 }

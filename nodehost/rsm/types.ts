@@ -55,6 +55,8 @@ export interface RsmOptions {
   readonly store: SnapshotStore;
   readonly crc32: Crc32;
   readonly now: () => TimeMs;
+  /** Resolves after so long; used to try again what found the disk full. Without it, it is tried once. */
+  readonly wait?: (forMs: TimeMs) => Promise<void>;
   /** Default: those of shared/limits.ts. Must be equal on all replicas. */
   readonly sessionLimits?: Partial<SessionLimits>;
 }
@@ -122,7 +124,10 @@ export interface ReplicaStateMachine {
   sync(): Promise<void>;
   /** On-disk machines: the state at `applied`, to be sent. DL_ERR_SYSTEM_BUSY while another stream is open. */
   streamSnapshot(signal: AbortSignal): Promise<SnapshotStream>;
-  /** Replaces the whole state by a stored snapshot; afterwards applied = meta.index. Drops enqueued entries ≤ it. */
+  /**
+   * Replaces the whole state by a stored snapshot; afterwards applied = meta.index. Drops enqueued entries ≤ it. An
+   * on-disk machine that finds the disk full is recovered again until there is room.
+   */
   restore(meta: SnapshotMeta, signal: AbortSignal): Promise<void>;
   /** State hash at `applied` if the machine has one. */
   hash(): string | undefined;

@@ -4,7 +4,7 @@
  * next one to find. Used by nemesis.ts.
  */
 import type { Membership } from "../../nodehost/index.js";
-import { KV, SHARD, type SimCluster } from "./sim-cluster.js";
+import { SHARD, type SimCluster } from "./sim-cluster.js";
 
 const STEP = { timeoutMs: 1_500 };
 
@@ -60,7 +60,13 @@ export class Members {
     const host = machine?.host;
     if (host === undefined) return false;
     if (host.hasNodeInfo(SHARD, replicaId)) return true;
-    await host.startApp(new Map(), true, KV, { shardId: SHARD, replicaId, snapshotEntries: 40, compactionOverhead: 5 });
+    const app = this.#cluster.appOf(machine?.number ?? 0);
+    await host.startApp(new Map(), true, app, {
+      shardId: SHARD,
+      replicaId,
+      snapshotEntries: 40,
+      compactionOverhead: 5,
+    });
     return true;
   }
 

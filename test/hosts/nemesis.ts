@@ -7,7 +7,7 @@
 import { isOpError, type NodeHost } from "../../nodehost/index.js";
 import type { Clients } from "./clients.js";
 import { Members } from "./members.js";
-import { APPS, SHARD, type SimCluster, type SimMachine } from "./sim-cluster.js";
+import { SHARD, type SimCluster, type SimMachine } from "./sim-cluster.js";
 
 const CALM = { dropRate: 0, duplicateRate: 0, reorderRate: 0, splitRate: 0, delayMinMs: 0.2, delayMaxMs: 1 };
 
@@ -255,9 +255,10 @@ export class Nemesis {
     const running = host.getNodeHostInfo().clusterInfo.find((info) => info.shardId === SHARD);
     if (running === undefined) return;
     const { replicaId } = running;
+    const app = this.#cluster.appOf(machine.number);
     host
       .stopReplica(SHARD, replicaId)
-      .then(() => host.restartReplica(SHARD, replicaId, APPS))
+      .then(() => host.restartReplica(SHARD, replicaId, new Map([[app.name, app]])))
       .catch((error: unknown) => this.#note(`restart of a replica on ${machine.number}: ${String(error)}`));
   }
 }

@@ -3,7 +3,9 @@
  * were told true, do all members hold the same, did nothing fail that was not broken. See history.ts, nemesis.ts.
  */
 import type { ClusterInfo } from "../../nodehost/index.js";
+import { seededRandom } from "../../shared/env/testing/seeded-random.js";
 import { Clients, KEYS } from "./clients.js";
+import { diskKvApp } from "./disk-kv.js";
 import { FAULTS, type Fault, Nemesis } from "./nemesis.js";
 import { KV, SHARD, SimCluster } from "./sim-cluster.js";
 
@@ -13,6 +15,8 @@ export interface SeededRunOptions {
   readonly forMs?: number;
   /** Default: drawn from the seed. */
   readonly faults?: readonly Fault[];
+  /** Machines on disk; default: drawn from the seed. */
+  readonly onDisk?: boolean;
   /** Clients with sessions, besides those without; default 0. */
   readonly sessionClients?: number;
 }
@@ -28,10 +32,13 @@ export interface SeededRunResult {
   readonly log: readonly string[];
 }
 
+const ON_DISK_STREAM = 6_000_000;
 const CONVERGE_MS = 30_000;
 
 export async function seededRun(options: SeededRunOptions): Promise<SeededRunResult> {
   const { seed } = options;
+  // Not drawn from the world: that would shift everything after it.
+  const onDisk = options.onDisk ?? seededRandom(seed + ON_DISK_STREAM).next() < 0.4;
   const late: { nemesis: Nemesis | undefined } = { nemesis: undefined };
   const cluster: SimCluster = new SimCluster({
     seed,
@@ -41,11 +48,14 @@ export async function seededRun(options: SeededRunOptions): Promise<SeededRunRes
       const writes = kind === "write" || kind === "sync";
       return slow && writes ? cluster.world.random.next() * 300 : 0.05 + cluster.world.random.next() * 0.5;
     },
-    hostOptions: (machine) => ({
-      apps: [KV],
-      onFatal: (error) => late.nemesis?.hostFailed(machine, error),
-      listeners: { replicaFaulted: (_shard, _replica, fault) => late.nemesis?.replicaFaulted(machine, fault) },
-    }),
+    hostOptions: (machine) => {
+      if (onDisk) machine.app ??= diskKvApp(machine.disk);
+      return {
+        apps: [machine.app ?? KV],
+        onFatal: (error) => late.nemesis?.hostFailed(machine, error),
+        listeners: { replicaFaulted: (_shard, _replica, fault) => late.nemesis?.replicaFaulted(machine, fault) },
+      };
+    },
   });
   const { world } = cluster;
   const drawn = FAULTS.filter(() => world.random.next() < 0.4);

@@ -130,6 +130,11 @@ export class SessionClients {
       this.#history.end(operation, "ok", code);
       client.operation = undefined;
       client.session?.proposalCompleted();
+    } else if (error?.code === "DL_ERR_SESSION_RESULT_LOST") {
+      // It was applied, but nobody knows any more what was answered.
+      this.#history.end(operation, "ok", error.code);
+      client.operation = undefined;
+      client.session?.proposalCompleted();
     } else if (error !== undefined && BROKEN.includes(error.code)) {
       this.problems.push(`${operation.value}: ${error.code} ${error.message}`);
       this.#history.end(operation, "maybe", error.code);

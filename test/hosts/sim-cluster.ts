@@ -51,6 +51,8 @@ export class SimMachine {
   /** Errors given to `onFatal`, over all starts. */
   readonly fatal: unknown[] = [];
   host: NodeHost | undefined;
+  /** Instead of `KV`: an app whose machines are on this host's disk. */
+  app: App | undefined;
   logDb: LogDb | undefined;
   transport: SimTransport | undefined;
   kill: () => void = () => {};
@@ -208,10 +210,16 @@ export class SimCluster {
     return new Map(this.machines.slice(0, count).map((machine, i) => [i + 1, machine.address]));
   }
 
-  async startKv(count: number, config: Partial<ReplicaConfig> = {}, shardId = SHARD, app: App = KV): Promise<void> {
+  /** The app of the tests' shards on a host. */
+  appOf(number: number): App {
+    return this.machine(number).app ?? KV;
+  }
+
+  async startKv(count: number, config: Partial<ReplicaConfig> = {}, shardId = SHARD, app?: App): Promise<void> {
     const members = this.members(count);
     for (let i = 0; i < count; i++) {
-      await this.world.until(this.host(i).startApp(members, false, app, { shardId, replicaId: i + 1, ...config }));
+      const own = app ?? this.appOf(i);
+      await this.world.until(this.host(i).startApp(members, false, own, { shardId, replicaId: i + 1, ...config }));
     }
     const takesPart = ({ host }: SimMachine): boolean => host?.getShardInfo(shardId).waiting === "";
     await this.world.when("all members take part", () => this.machines.slice(0, count).every(takesPart));

@@ -1,4 +1,5 @@
 /** The planted bugs. Each `find` must match exactly once in its file (bank.test.ts). */
+import { DISK } from "./bank-disk.js";
 import { HISTORY } from "./bank-history.js";
 import { MEMORY } from "./bank-memory.js";
 import { MIXED } from "./bank-mixed.js";
@@ -384,6 +385,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...MEMORY,
   ...MIXED,
   ...SESSION_MUTANTS,
+  ...DISK,
   ...QUIESCE,
   ...STORAGE,
 ];

@@ -9,6 +9,7 @@ import { type EntryBlock, EntryType } from "../../shared/codec/block.js";
 import type { Index, Term } from "../../shared/types/ids.js";
 import { emptyMembership, type Membership } from "../../shared/types/membership.js";
 import type { SnapshotMeta } from "../../shared/types/message.js";
+import { DiskSide } from "./disk-side.js";
 import type { DecodedEntry, MachineState, SessionOutcome } from "./machine.js";
 import { type ApplierPort, type SimNode, Violation } from "./model.js";
 import { mix } from "./prng.js";
@@ -21,8 +22,10 @@ export class Applier implements ApplierPort {
   hash = 0;
   membership: Membership = emptyMembership();
   sessions: SessionTable;
+  /** Of a machine on disk; made anew at each start. */
+  disk: DiskSide | undefined;
   /** Application entries that changed the machine. */
-  #updates = 0;
+  updates = 0;
   restoring = false;
   /** Asked for while another restore was under way. */
   #nextRestore: SnapshotMeta | undefined;
@@ -38,13 +41,15 @@ export class Applier implements ApplierPort {
   }
 
   #newSessions(): SessionTable {
-    const { sessionsMax, sessionResultsMax: resultsMax } = this.#node.world.options;
-    return new SessionTable({ sessionsMax, resultsMax });
+    const { sessionsMax, sessionResultsMax: resultsMax, onDisk: resultsMayBeLost } = this.#node.world.options;
+    return new SessionTable({ sessionsMax, resultsMax, resultsMayBeLost });
   }
 
   /** `state` is that of the durable snapshot; without one it begins at the beginning. */
   start(initial: Membership, state: MachineState | undefined): void {
-    const { disk } = this.#node;
+    const { disk, machine } = this.#node;
+    this.disk = machine === undefined ? undefined : new DiskSide(this.#node, machine);
+    this.disk?.open(state);
     this.#queue = [];
     this.#reads = [];
     this.#scheduled = false;
@@ -57,7 +62,7 @@ export class Applier implements ApplierPort {
     this.membership = state?.membership ?? initial;
     this.sessions = this.#newSessions();
     if (state !== undefined) this.sessions.restore(state.sessions);
-    this.#updates = state?.updates ?? 0;
+    this.updates = state?.updates ?? 0;
     this.#snapshotAt = this.applied;
   }
 
@@ -92,7 +97,10 @@ export class Applier implements ApplierPort {
   }
 
   #load(meta: SnapshotMeta): void {
-    this.#node.snapshots.load(meta, (state) => this.#restored(meta, state));
+    this.#node.snapshots.load(meta, (state) => {
+      if (this.disk === undefined) this.#restored(meta, state);
+      else this.disk.recover(meta, state, () => this.#restored(meta, state));
+    });
   }
 
   #restored(meta: SnapshotMeta, state: MachineState): void {
@@ -105,7 +113,7 @@ export class Applier implements ApplierPort {
     this.hash = state.hash;
     this.membership = state.membership;
     this.sessions.restore(state.sessions);
-    this.#updates = state.updates;
+    this.updates = state.updates;
     this.#snapshotAt = state.applied;
     this.#queue = this.#queue.filter((block) => block.last > meta.index);
     node.core?.restored(meta);
@@ -157,7 +165,7 @@ export class Applier implements ApplierPort {
     const node = this.#node;
     const { checks, ledger } = node.world;
     const outcome = this.#update(index, entry);
-    this.hash = mix(mix(this.hash, entry.fingerprint), this.#updates);
+    this.hash = mix(mix(this.hash, entry.fingerprint), this.updates);
     this.applied = index;
     this.appliedTerm = term;
     if (entry.change !== undefined) {
@@ -185,18 +193,36 @@ export class Applier implements ApplierPort {
     else node.world.nemesis.changeApplied(node);
   }
 
-  /** What an application entry does to the machine; the outcome if it came under a session. */
+  /** What an application entry does to the machine, unless that holds it; the outcome if it came under a session. */
   #update(index: Index, entry: DecodedEntry): SessionOutcome | undefined {
     const { session } = entry;
     if (entry.type !== EntryType.Application) return undefined;
     const verdict = session === undefined ? undefined : this.sessions.begin(session, index);
     if (verdict?.kind === "refused") return { kind: verdict.code, result: undefined };
     if (verdict?.kind === "answered") return verdict;
-    this.#updates += 1;
+    this.updates += 1;
+    if (this.disk?.progress.holds(index) === true) {
+      if (session === undefined) return undefined;
+      this.sessions.record(session, undefined);
+      return { kind: "applied", result: undefined };
+    }
+    this.disk?.update(index, entry.fingerprint);
     if (session === undefined) return undefined;
-    const result = { value: this.#updates, data: Uint8Array.of(entry.fingerprint & 255, index & 255) };
+    const result = { value: this.updates, data: Uint8Array.of(entry.fingerprint & 255, index & 255) };
     this.sessions.record(session, result);
     return { kind: "applied", result };
+  }
+
+  /** What a node that lacks entries is sent; undefined while the machine is ahead of what was walked through. */
+  streamState(): MachineState | undefined {
+    if (this.disk === undefined || this.restoring || this.applied < this.disk.progress.held) return undefined;
+    const { content } = this.disk.machine;
+    return { ...this.#state(), disk: { machineIndex: this.disk.progress.machineIndex, content } };
+  }
+
+  #state(): MachineState {
+    const { applied, hash, membership, updates } = this;
+    return { applied, hash, membership, updates, sessions: this.sessions.encode() };
   }
 
   #answerReads(): void {
@@ -214,11 +240,19 @@ export class Applier implements ApplierPort {
     this.#saving = true;
     this.#snapshotAt = this.applied;
     world.ledger.snapshotCount += 1;
-    const { applied, hash, membership, appliedTerm } = this;
-    const state = { applied, hash, membership, sessions: this.sessions.encode(), updates: this.#updates };
-    snapshots.save(state, appliedTerm, (meta) => {
-      this.#saving = false;
-      if (meta !== undefined) this.#node.recordSnapshot(meta, Math.max(0, applied - compactionOverhead));
-    });
+    const { applied, appliedTerm, disk } = this;
+    const save = (state: MachineState): void => {
+      snapshots.save(state, appliedTerm, (meta) => {
+        this.#saving = false;
+        if (meta !== undefined) this.#node.recordSnapshot(meta, Math.max(0, applied - compactionOverhead));
+      });
+    };
+    const state = this.#state();
+    if (disk === undefined) {
+      save(state);
+      return;
+    }
+    const machineIndex = disk.progress.checkpointIndex(applied);
+    disk.checkpoint(machineIndex, () => save({ ...state, disk: { machineIndex, content: undefined } }));
   }
 }

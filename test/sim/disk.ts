@@ -101,6 +101,10 @@ export interface NodeSnapshots {
   read(meta: SnapshotMeta, done: (file: Uint8Array | undefined) => void): void;
   /** Another node refused the file: is it what it should be? If not the node refuses to run. */
   verify(meta: SnapshotMeta): void;
+  /** The file of a state that is sent without being saved here, and its meta; of machines on disk. */
+  stream(state: MachineState, term: Term, done: (meta: SnapshotMeta, file: Uint8Array) => void): void;
+  /** The machine has what the snapshot holds: the rest of it is kept. */
+  shrink(meta: SnapshotMeta, done: () => void): void;
   /** Lands a file that another node sent; `done` with the meta to record here, or undefined if it was refused. */
   land(meta: SnapshotMeta, chunks: readonly Uint8Array[], done: (landed: SnapshotMeta | undefined) => void): void;
   /** `newest` is recorded and in force: older ones may go. */

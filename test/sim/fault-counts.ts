@@ -35,6 +35,8 @@ export const FAULTS = [
   "damageFound",
   "damageHarmless",
   "standstills",
+  "machinesAhead",
+  "resultsLost",
 ] as const;
 
 export type Fault = (typeof FAULTS)[number];

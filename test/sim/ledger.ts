@@ -17,6 +17,10 @@ export class Ledger {
   readonly committedIn: number[] = [0];
   /** State hash after each applied index; slot = index. */
   readonly hashes: number[] = [0];
+  /** Application entries that changed the machine up to each applied index; slot = index. */
+  readonly updates: number[] = [0];
+  /** Digest of a machine on disk after each entry that it was given. */
+  readonly digests = new Map<Index, number>();
   /** Index of the entry that carries a request key. */
   readonly keyIndex = new Map<number, Index>();
   /** Highest index whose request was answered. */

@@ -9,6 +9,7 @@ import { decodeConfigChange } from "../../shared/codec/membership.js";
 import type { Index, ReplicaId, RequestKey } from "../../shared/types/ids.js";
 import type { ConfigChange, Membership } from "../../shared/types/membership.js";
 import type { SessionRefusal } from "../../shared/types/session.js";
+import type { MachineContent } from "./disk-machine.js";
 import { mix } from "./prng.js";
 
 export interface DecodedEntry {
@@ -78,6 +79,15 @@ export interface MachineState {
   readonly updates: number;
   /** As in a snapshot file. */
   readonly sessions: Uint8Array;
+  /** Of a machine on disk. */
+  readonly disk?: DiskState;
+}
+
+export interface DiskState {
+  /** Last entry that was given to the machine. */
+  readonly machineIndex: Index;
+  /** Only while it is on its way to another node, and there until that has taken it over. */
+  readonly content: MachineContent | undefined;
 }
 
 /** Canonical text of a membership, for comparing replicas. */

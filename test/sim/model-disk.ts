@@ -128,14 +128,32 @@ export class ModelSnapshots implements NodeSnapshots {
   }
 
   save(state: MachineState, term: Term, done: (meta: SnapshotMeta) => void): void {
-    const { id, world, incarnation, random } = this.#node;
+    const { world, random } = this.#node;
+    const meta = this.#register(state, term);
+    const delay = world.faults ? random.int(world.options.electionTimeoutMs) : 1;
+    world.after(delay, EventKind.Snapshot, this.#node, () => done(meta));
+  }
+
+  #register(state: MachineState, term: Term): SnapshotMeta {
+    const { id, world, incarnation } = this.#node;
     this.#count += 1;
     const directory = `n${id}-${incarnation}-${this.#count}`;
     world.ledger.snapshots.set(directory, state);
     const { applied: index, membership } = state;
-    const meta = { shardId: SHARD_ID, replicaId: id, index, term, membership, sizeBytes: 100, directory };
-    const delay = world.faults ? random.int(world.options.electionTimeoutMs) : 1;
-    world.after(delay, EventKind.Snapshot, this.#node, () => done(meta));
+    return { shardId: SHARD_ID, replicaId: id, index, term, membership, sizeBytes: 100, directory };
+  }
+
+  stream(state: MachineState, term: Term, done: (meta: SnapshotMeta, file: Uint8Array) => void): void {
+    done(this.#register(state, term), new Uint8Array(0));
+  }
+
+  shrink(meta: SnapshotMeta, done: () => void): void {
+    const { snapshots } = this.#node.world.ledger;
+    const state = snapshots.get(meta.directory);
+    if (state?.disk !== undefined) {
+      snapshots.set(meta.directory, { ...state, disk: { ...state.disk, content: undefined } });
+    }
+    done();
   }
 
   load(meta: SnapshotMeta, done: (state: MachineState) => void): void {

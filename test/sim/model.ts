@@ -19,6 +19,8 @@ import type { Index, ReplicaId, RequestKey, Term, TimeMs } from "../../shared/ty
 import type { Membership } from "../../shared/types/membership.js";
 import type { Message, SnapshotMeta } from "../../shared/types/message.js";
 import type { NodeDisk, NodeSnapshots } from "./disk.js";
+import type { ModelMachine } from "./disk-machine.js";
+import type { DiskSide } from "./disk-side.js";
 import type { Ledger } from "./ledger.js";
 import type { SimLog } from "./log.js";
 import type { BlockDecoder, DecodedEntry, MachineState, SessionOutcome } from "./machine.js";
@@ -100,6 +102,8 @@ export interface SimNode {
   readonly disk: NodeDisk;
   readonly snapshots: NodeSnapshots;
   readonly applier: ApplierPort;
+  /** Survives crashes; undefined if the machine is in memory. */
+  readonly machine: ModelMachine | undefined;
   readonly random: Prng;
   /** Started, also while its disk is still being read. */
   readonly alive: boolean;
@@ -151,6 +155,11 @@ export interface ApplierPort {
   readonly membership: Membership;
   readonly sessions: SessionTable;
   readonly restoring: boolean;
+  readonly updates: number;
+  /** What a node that lacks entries is sent; undefined while there is nothing to send. */
+  streamState(): MachineState | undefined;
+  /** Of a machine on disk. */
+  readonly disk: DiskSide | undefined;
 }
 
 export interface NetworkPort {

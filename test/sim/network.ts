@@ -80,27 +80,41 @@ export class Network implements NetworkPort {
       const reached =
         meta !== undefined && !this.#isCut(node.id, request.to) && world.node(request.to)?.core !== undefined;
       const ok = reached && !(world.faults && r.chance(world.options.dropChance));
-      if (ok && world.options.wal) {
-        this.#streams.send(node, request, meta);
-        return;
-      }
-      if (ok && meta !== undefined) {
-        const lineage = meta.membership.lineage;
-        const { term, to } = request;
-        const type = MessageType.InstallSnapshot;
-        const message: InstallSnapshotMessage = {
-          type,
-          shardId: SHARD_ID,
-          from: node.id,
-          to,
-          term,
-          lineage,
-          snapshot: meta,
-        };
-        this.send(message);
-      }
-      node.snapshotSent(request.to, meta?.index ?? 0, ok);
+      if (!ok || meta === undefined) node.snapshotSent(request.to, meta?.index ?? 0, false);
+      else if (world.options.onDisk) this.#stream(node, request);
+      else if (world.options.wal) this.#streams.send(node, request, meta);
+      else this.#install(node, request, meta);
     });
+  }
+
+  /** Of a machine on disk the state as it is now is sent: there is no file of it. */
+  #stream(node: SimNode, request: SnapshotRequest): void {
+    const state = node.applier.streamState();
+    if (state === undefined) {
+      node.snapshotSent(request.to, 0, false);
+      return;
+    }
+    node.snapshots.stream(state, node.applier.appliedTerm, (meta, file) => {
+      if (this.#world.options.wal) this.#streams.sendFile(node, request, { meta, file });
+      else this.#install(node, request, meta);
+    });
+  }
+
+  #install(node: SimNode, request: SnapshotRequest, meta: SnapshotMeta): void {
+    const { term, to } = request;
+    const { lineage } = meta.membership;
+    const type = MessageType.InstallSnapshot;
+    const message: InstallSnapshotMessage = {
+      type,
+      shardId: SHARD_ID,
+      from: node.id,
+      to,
+      term,
+      lineage,
+      snapshot: meta,
+    };
+    this.send(message);
+    node.snapshotSent(to, meta.index, true);
   }
 
   /** The sender learns a little later that its connection is broken. */

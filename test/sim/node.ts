@@ -16,6 +16,7 @@ import { emptyMembership, type Membership } from "../../shared/types/membership.
 import type { Message, SnapshotMeta } from "../../shared/types/message.js";
 import { Applier } from "./applier.js";
 import type { NodeDisk, NodeSnapshots } from "./disk.js";
+import { ModelMachine } from "./disk-machine.js";
 import { SimLog } from "./log.js";
 import type { MachineState } from "./machine.js";
 import { type CrashPoint, type Seen, SHARD_ID, type SimNode, Violation, type World } from "./model.js";
@@ -31,6 +32,7 @@ export class ReplicaNode implements SimNode {
   readonly disk: NodeDisk;
   readonly snapshots: NodeSnapshots;
   readonly applier: Applier;
+  readonly machine: ModelMachine | undefined;
   readonly random: Prng;
   pulse: PulseWatch;
   core: RaftCore | undefined;
@@ -59,6 +61,7 @@ export class ReplicaNode implements SimNode {
     this.id = id;
     this.world = world;
     this.random = world.stream(100 + id);
+    this.machine = world.options.onDisk ? new ModelMachine() : undefined;
     this.applier = new Applier(this);
     const { disk, snapshots } = createStorage(this);
     this.disk = disk;
@@ -170,6 +173,7 @@ export class ReplicaNode implements SimNode {
     this.alive = false;
     this.core = undefined;
     this.disk.crash();
+    this.machine?.crash(this.random);
   }
 
   /** Stopped for good by its own decision (removed). */

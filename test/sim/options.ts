@@ -41,6 +41,10 @@ export interface SimOptions extends ProtocolOptions {
   readonly disturbEveryMs: number;
   /** 0 = none. Leadership is moved, to good and to bad targets. */
   readonly transferEveryMs: number;
+  // state machine
+  /** It keeps its own state on disk. */
+  readonly onDisk: boolean;
+  readonly machineSyncMs: number;
   // sessions
   /** 0 = none. */
   readonly sessionClients: number;
@@ -154,10 +158,15 @@ export function drawOptions(seed: number, steps: number): SimOptions {
     ...drawNemesis(r, T),
     ...drawTransfers(r, T),
     ...drawSessions(new Prng(seed, 2), T),
+    ...drawMachine(new Prng(seed, 6), T),
     ...drawStorage(new Prng(seed, 7), T),
     ...drawProtocol(seed, T),
     ...drawRest(new Prng(seed, 4), T),
   };
+}
+
+function drawMachine(r: Prng, T: number) {
+  return { onDisk: r.chance(0.35), machineSyncMs: r.logRange(1, 4 * T) };
 }
 
 function drawTransfers(r: Prng, T: number) {

@@ -67,7 +67,8 @@ export class SessionClients {
     this.#asked.delete(key);
     if (asked === undefined || asked.client.request !== asked.request) return;
     const { client } = asked;
-    if (outcome.result === undefined || client.seriesId === SERIES_UNREGISTER) this.#leave(client);
+    if (outcome.kind === "DL_ERR_SESSION_RESULT_LOST") this.#next(client, client.seriesId);
+    else if (outcome.result === undefined || client.seriesId === SERIES_UNREGISTER) this.#leave(client);
     else if (client.seriesId === SERIES_REGISTER) this.#next(client, outcome.result.value);
     else if (this.#random.chance(this.#world.options.sessionChurn)) this.#close(client);
     else this.#next(client, client.seriesId);

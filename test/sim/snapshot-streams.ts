@@ -32,6 +32,12 @@ interface Landing {
   readonly meta: SnapshotMeta;
 }
 
+interface Sending {
+  readonly meta: SnapshotMeta;
+  readonly file: Uint8Array;
+  readonly sent: (ok: boolean) => void;
+}
+
 export class SnapshotStreams {
   readonly #world: World;
   readonly #random: Prng;
@@ -43,8 +49,21 @@ export class SnapshotStreams {
 
   /** The connection stands. Both ends may crash at any time. */
   send(node: SimNode, request: SnapshotRequest, meta: SnapshotMeta): void {
+    const sent = this.#once(node, request, meta);
+    node.snapshots.read(meta, (file) => {
+      if (file === undefined) sent(false);
+      else this.#carry(node, request, { meta, file, sent });
+    });
+  }
+
+  /** The same for a file that is nowhere stored. */
+  sendFile(node: SimNode, request: SnapshotRequest, what: { meta: SnapshotMeta; file: Uint8Array }): void {
+    this.#carry(node, request, { ...what, sent: this.#once(node, request, what.meta) });
+  }
+
+  /** Tells the sender how it ended. */
+  #once(node: SimNode, request: SnapshotRequest, meta: SnapshotMeta): (ok: boolean) => void {
     const world = this.#world;
-    const target = world.node(request.to);
     const epoch = node.epoch;
     let ended = false;
     const sent = (ok: boolean): void => {
@@ -53,20 +72,28 @@ export class SnapshotStreams {
     };
     // A receiver that crashes does not answer: the connection breaks.
     world.after(4 * world.options.electionTimeoutMs, EventKind.Snapshot, node, () => sent(false));
-    node.snapshots.read(meta, (file) => {
-      if (file === undefined || target?.core === undefined) return sent(false);
+    return sent;
+  }
+
+  /** The file is on its way, and what may become of it. */
+  #carry(node: SimNode, request: SnapshotRequest, { meta, file, sent }: Sending): void {
+    const world = this.#world;
+    const target = world.node(request.to);
+    const commit = target?.core?.commit;
+    if (target === undefined || commit === undefined || meta.index <= commit) {
       // As the engine answers a snapshot that tells it nothing new.
-      if (meta.index <= target.core.commit) return sent(true);
-      const landing = { from: node, to: target, epoch, request, meta };
-      const fault = this.#fault();
-      if (fault === "snapshotLate") {
-        const delayMs = this.#random.int(8 * world.options.electionTimeoutMs);
-        world.after(delayMs, EventKind.Snapshot, target, () => this.#land(landing, file, undefined, sent));
-        return;
-      }
-      if (fault === "snapshotTwice") this.#land(landing, file, undefined, sent);
-      this.#land(landing, file, fault, sent);
-    });
+      sent(commit !== undefined);
+      return;
+    }
+    const landing = { from: node, to: target, epoch: node.epoch, request, meta };
+    const fault = this.#fault();
+    if (fault === "snapshotLate") {
+      const delayMs = this.#random.int(8 * world.options.electionTimeoutMs);
+      world.after(delayMs, EventKind.Snapshot, target, () => this.#land(landing, file, undefined, sent));
+      return;
+    }
+    if (fault === "snapshotTwice") this.#land(landing, file, undefined, sent);
+    this.#land(landing, file, fault, sent);
   }
 
   #fault(): Transit | undefined {
@@ -82,7 +109,8 @@ export class SnapshotStreams {
     const chunks = this.#onTheWay(file, fault);
     to.snapshots.land(meta, chunks, (landed) => {
       if (landed === undefined) {
-        if (from.epoch === epoch && from.alive) from.snapshots.verify(meta);
+        const stored = meta.directory !== "";
+        if (stored && from.epoch === epoch && from.alive) from.snapshots.verify(meta);
       } else if (Buffer.compare(Buffer.concat(chunks), file) !== 0) {
         throw new Violation("W2", `node ${to.id} lands snapshot ${meta.index}, which was changed on the way`);
       } else this.#told(from, request, landed);

@@ -4,9 +4,12 @@
  *
  * W2: a recorded snapshot can be read, and holds the state of its index (R4 and R17 look at what was read).
  */
+import type { SnapshotHeader } from "../../nodehost/rsm/snapshot-format.js";
 import { createSnapshotStore, replicaDirectoryName } from "../../nodehost/rsm/snapshot-store.js";
+import { SnapshotWriter } from "../../nodehost/rsm/snapshot-writer.js";
 import type { SnapshotStore } from "../../nodehost/rsm/types.js";
 import { ByteReader, ByteWriter, MalformedError } from "../../shared/codec/bytes.js";
+import { crc32 } from "../../shared/codec/crc32.js";
 import type { Env } from "../../shared/env/env.js";
 import { errorText, isOpError } from "../../shared/errors.js";
 import type { Files } from "../../shared/files/port.js";
@@ -31,17 +34,48 @@ export class WalSnapshots implements NodeSnapshots {
   }
 
   save(state: MachineState, term: Term, done: (meta: SnapshotMeta | undefined) => void): void {
-    const { id, world } = this.#node;
-    const { applied: index, membership, sessions } = state;
-    const header = { shardId: SHARD_ID, replicaId: id, index, term, membership };
-    const payload = encodeState(state, world.options.snapshotPadding);
+    const { world } = this.#node;
+    const header = this.#header(state, term);
+    // Of a machine on disk only what it does not hold itself.
+    const payload = state.disk === undefined ? encodeState(state, world.options.snapshotPadding) : new Uint8Array(0);
     world.stirred = true;
     this.#store
-      .create(header, (sink) => sink.write(payload), new AbortController().signal, sessions)
+      .create(header, (sink) => sink.write(payload), new AbortController().signal, state.sessions)
       .then(
         (meta) => this.#later(() => done(meta)),
         (error: unknown) => this.#failed(error, () => done(undefined)),
       );
+  }
+
+  #header({ applied: index, membership, disk }: MachineState, term: Term): SnapshotHeader {
+    const header = { shardId: SHARD_ID, replicaId: this.#node.id, index, term, membership };
+    if (disk === undefined) return header;
+    return { ...header, disk: { machineIndex: disk.machineIndex, shrunk: disk.content === undefined } };
+  }
+
+  stream(state: MachineState, term: Term, done: (meta: SnapshotMeta, file: Uint8Array) => void): void {
+    const chunks: Uint8Array[] = [];
+    const writer = new SnapshotWriter(crc32, async (bytes) => void chunks.push(bytes.slice()));
+    const { world } = this.#node;
+    const header = this.#header(state, term);
+    const write = async (): Promise<void> => {
+      await writer.begin(header, state.sessions);
+      await writer.write(encodeState(state, world.options.snapshotPadding));
+      await writer.finish();
+    };
+    world.stirred = true;
+    write().then(
+      () => this.#later(() => done({ ...header, sizeBytes: 0, directory: "" }, Buffer.concat(chunks))),
+      (error: unknown) => world.fail(error),
+    );
+  }
+
+  shrink(meta: SnapshotMeta, done: () => void): void {
+    this.#node.world.stirred = true;
+    this.#store.shrink(meta).then(
+      () => this.#later(done),
+      (error: unknown) => this.#failed(error, done),
+    );
   }
 
   load(meta: SnapshotMeta, done: (state: MachineState) => void): void {
@@ -59,7 +93,15 @@ export class WalSnapshots implements NodeSnapshots {
       sessions = area;
     };
     for await (const chunk of this.#store.load(meta, onSessions)) chunks.push(chunk);
-    return decodeState(Buffer.concat(chunks), meta, sessions);
+    const { world } = this.#node;
+    const facts = world.options.onDisk ? await this.#store.describe(meta) : undefined;
+    if (facts === undefined) return decodeState(Buffer.concat(chunks), meta, sessions);
+    const { machineIndex, shrunk } = facts;
+    if (!shrunk) return decodeState(Buffer.concat(chunks), meta, sessions);
+    const hash = world.ledger.hashes[meta.index] ?? 0;
+    const updates = world.ledger.updates[meta.index] ?? 0;
+    const disk = { machineIndex, content: undefined };
+    return { applied: meta.index, hash, updates, membership: meta.membership, sessions, disk };
   }
 
   path(meta: SnapshotMeta): string {
@@ -119,10 +161,12 @@ export class WalSnapshots implements NodeSnapshots {
 
   land(meta: SnapshotMeta, chunks: readonly Uint8Array[], done: (landed: SnapshotMeta | undefined) => void): void {
     this.#node.world.stirred = true;
-    this.#store.receive({ replicaId: this.#node.id, onDisk: false }, meta, streamOf(chunks)).then(
-      (landed) => this.#later(() => done(landed)),
-      (error: unknown) => this.#failed(error, () => done(undefined)),
-    );
+    this.#store
+      .receive({ replicaId: this.#node.id, onDisk: this.#node.world.options.onDisk }, meta, streamOf(chunks))
+      .then(
+        (landed) => this.#later(() => done(landed)),
+        (error: unknown) => this.#failed(error, () => done(undefined)),
+      );
   }
 
   #later(call: () => void): void {
@@ -146,10 +190,13 @@ async function* streamOf(chunks: readonly Uint8Array[]): AsyncGenerator<Uint8Arr
 
 function encodeState(state: MachineState, padding: number): Uint8Array {
   const length = padding === 0 ? 0 : mix(state.hash, 1) >>> 0;
+  const content = state.disk?.content;
   const w = new ByteWriter(64)
     .u64(state.applied)
     .u32(state.hash >>> 0)
-    .u64(state.updates);
+    .u64(state.updates)
+    .u8(content === undefined ? 0 : 1);
+  if (content !== undefined) w.u64(content.index).u32(content.digest >>> 0);
   return w.blob(pad(state.hash, padding === 0 ? 0 : length % padding)).finish();
 }
 
@@ -158,11 +205,13 @@ function decodeState(bytes: Uint8Array, meta: SnapshotMeta, sessions: Uint8Array
   const applied = r.u64();
   const hash = r.u32() | 0;
   const updates = r.u64();
+  const content = r.bool() ? { index: r.u64(), digest: r.u32() | 0 } : undefined;
   const padding = r.blob();
   r.end();
   if (applied !== meta.index) throw new MalformedError(`holds the state of ${applied}`);
   if (Buffer.compare(padding, pad(hash, padding.length)) !== 0) throw new MalformedError("padding is not as written");
-  return { applied, hash, updates, membership: meta.membership, sessions };
+  const state = { applied, hash, updates, membership: meta.membership, sessions };
+  return content === undefined ? state : { ...state, disk: { machineIndex: content.index, content } };
 }
 
 function pad(hash: number, length: number): Uint8Array {

@@ -1,5 +1,20 @@
-/** R4: all replicas apply the same sequence; what one holds as committed is what was committed. */
-import { type Invariant, Violation, type World } from "../model.js";
+/**
+ * R4: all replicas apply the same sequence; what one holds as committed is what was committed. A machine on disk was
+ * given each entry for it once, whatever it held when it was opened or recovered.
+ */
+import { type Invariant, type SimNode, Violation, type World } from "../model.js";
+
+/** What a machine on disk holds is what any machine holds that was given the same last entry. */
+function machineIsRight(node: SimNode): void {
+  const { machine, world } = node;
+  if (machine === undefined) return;
+  const { index, digest } = machine.content;
+  if (index === 0) return;
+  const { digests } = world.ledger;
+  const known = digests.get(index);
+  if (known === undefined) digests.set(index, digest);
+  else if (known !== digest) throw new Violation("R4", `node ${node.id}: its machine is wrong at ${index}`);
+}
 
 export function stateMachineSafety(world: World): Invariant {
   const { ledger } = world;
@@ -26,8 +41,11 @@ export function stateMachineSafety(world: World): Invariant {
       if (index > ledger.commit)
         throw new Violation("R4", `node ${node.id} applies ${index}, committed is ${ledger.commit}`);
       const known = ledger.hashes[index];
-      if (known === undefined) ledger.hashes[index] = hash;
-      else if (known !== hash) throw new Violation("R4", `node ${node.id} applied something else at ${index}`);
+      if (known === undefined) {
+        ledger.hashes[index] = hash;
+        ledger.updates[index] = node.applier.updates;
+      } else if (known !== hash) throw new Violation("R4", `node ${node.id} applied something else at ${index}`);
+      machineIsRight(node);
     },
     onRestore(node, meta, state) {
       if (state.applied !== meta.index || state.hash !== ledger.hashes[meta.index]) {
