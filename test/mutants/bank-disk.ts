@@ -50,9 +50,8 @@ export const DISK: readonly Mutant[] = [
   {
     id: "disk-held-series-not-noted",
     file: `${RSM}/sessions.ts`,
-    find: "    const session = this.#sessions.get(entry.clientId);\n    if (session === undefined) return;\n",
-    replace:
-      "    const session = this.#sessions.get(entry.clientId);\n    if (session === undefined || result === undefined) return;\n",
+    find: "if (session === undefined) return;\n    session.results.set(",
+    replace: "if (session === undefined || result === undefined) return;\n    session.results.set(",
     invariant: "a series whose entry the machine held already is forgotten: its retry applies again (R15)",
     quick: false,
   },
@@ -73,23 +72,5 @@ export const DISK: readonly Mutant[] = [
     invariant: "the log is replaced while the machine holds its entries only in memory (P30)",
     quick: false,
     tests: [CRASH_TEST],
-  },
-  {
-    id: "disk-late-stream-taken",
-    file: "nodehost/engine/snapshot-intake.ts",
-    find: "watch(rate.paced(chunks), () => refuseOld(replica, header))",
-    replace: "rate.paced(chunks)",
-    invariant: "a snapshot stream of a deposed leader is read to its end (P67)",
-    quick: false,
-    tests: ["nodehost/api/on-disk.test.ts"],
-  },
-  {
-    id: "disk-log-compacted-under-stream",
-    file: "nodehost/engine/snapshot-outbox.ts",
-    find: "else bound = Math.min(bound, index);",
-    replace: "else bound = Math.max(bound, index);",
-    invariant: "the log is compacted while a receiver needs what comes after its snapshot: it needs another one",
-    quick: false,
-    tests: ["nodehost/api/on-disk.test.ts"],
   },
 ];
