@@ -67,8 +67,8 @@ export const DISK: readonly Mutant[] = [
   {
     id: "disk-unsynced-before-shrink",
     file: MACHINE,
-    find: "    // It holds all of it, but maybe not durably: the log that had these entries is gone.\n    await this.sync();\n",
-    replace: "",
+    find: "the log that had these entries is gone.\n    await this.sync();\n",
+    replace: "the log that had these entries is gone.\n",
     invariant: "the log is replaced while the machine holds its entries only in memory (P30)",
     quick: false,
     tests: [CRASH_TEST],
