@@ -1,4 +1,6 @@
 /** The planted bugs. Each `find` must match exactly once in its file (bank.test.ts). */
+
+import { BOOKS } from "./bank-books.js";
 import { DISK } from "./bank-disk.js";
 import { HISTORY } from "./bank-history.js";
 import { MEMORY } from "./bank-memory.js";
@@ -384,6 +386,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...PROMOTION,
   ...MEMORY,
   ...MIXED,
+  ...BOOKS,
   ...SESSION_MUTANTS,
   ...DISK,
   ...QUIESCE,

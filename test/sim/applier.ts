@@ -30,7 +30,6 @@ export class Applier implements ApplierPort {
   /** Asked for while another restore was under way. */
   #nextRestore: SnapshotMeta | undefined;
   #queue: EntryBlock[] = [];
-  #reads: ReadState[] = [];
   #scheduled = false;
   #saving = false;
   #snapshotAt: Index = 0;
@@ -51,7 +50,6 @@ export class Applier implements ApplierPort {
     this.disk = machine === undefined ? undefined : new DiskSide(this.#node, machine);
     this.disk?.open(state);
     this.#queue = [];
-    this.#reads = [];
     this.#scheduled = false;
     this.#saving = false;
     this.restoring = false;
@@ -75,8 +73,7 @@ export class Applier implements ApplierPort {
 
   confirmed(read: ReadState): void {
     this.#node.world.checks.readState(this.#node, read);
-    this.#reads.push(read);
-    this.#answerReads();
+    this.#node.desk.confirmed(read, this.applied);
   }
 
   /** Replaces the state by an installed snapshot, after a while. */
@@ -121,7 +118,7 @@ export class Applier implements ApplierPort {
     const next = this.#nextRestore;
     this.#nextRestore = undefined;
     if (next !== undefined) this.restore(next);
-    this.#answerReads();
+    this.#node.desk.appliedTo(this.applied);
     if (this.#queue.length > 0) this.#schedule();
     node.touched();
   }
@@ -155,7 +152,7 @@ export class Applier implements ApplierPort {
       }
     }
     node.core.appliedTo(this.applied);
-    this.#answerReads();
+    this.#node.desk.appliedTo(this.applied);
     this.#maybeSnapshot();
     if (this.#queue.length > 0) this.#schedule();
     node.touched();
@@ -168,8 +165,9 @@ export class Applier implements ApplierPort {
     this.hash = mix(mix(this.hash, entry.fingerprint), this.updates);
     this.applied = index;
     this.appliedTerm = term;
+    let refusal: string | undefined;
     if (entry.change !== undefined) {
-      this.membership = applyConfigChange(this.membership, entry.change, index).membership;
+      ({ membership: this.membership, refusal } = applyConfigChange(this.membership, entry.change, index));
     }
     checks.applied(node, index, entry);
     if (outcome !== undefined) checks.session(node, index, entry, outcome);
@@ -178,6 +176,7 @@ export class Applier implements ApplierPort {
       checks.answered(node, entry.key, index);
       ledger.acked = Math.max(ledger.acked, index);
       ledger.ackedCount += 1;
+      node.desk.applied(entry.key.sequence, index, outcome, refusal);
       if (outcome !== undefined) node.world.workload.sessionAnswered(entry.keyNumber, outcome);
     }
     if (entry.change === undefined) return;
@@ -223,14 +222,6 @@ export class Applier implements ApplierPort {
   #state(): MachineState {
     const { applied, hash, membership, updates } = this;
     return { applied, hash, membership, updates, sessions: this.sessions.encode() };
-  }
-
-  #answerReads(): void {
-    if (this.#reads.length === 0) return;
-    const { ledger } = this.#node.world;
-    const waiting = this.#reads.filter((read) => read.index > this.applied);
-    ledger.readCount += this.#reads.length - waiting.length;
-    this.#reads = waiting;
   }
 
   #maybeSnapshot(): void {

@@ -22,7 +22,12 @@ const CALM: Partial<SimOptions> = {
   sessionsMax: 64,
   sessionResultsMax: 8,
   sessionRetryMs: 300,
+  requestTimeoutMs: 1000,
   groupCommit: true,
+  segmentBytes: 64 * 4096,
+  segmentGrowth: 2,
+  sealAfterMs: 10,
+  writeDeadlineMs: 1500,
 };
 
 export function calmOptions(seed: number, steps: number): SimOptions {

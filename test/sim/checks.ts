@@ -3,6 +3,7 @@
  * event pays only for the invariants that look at it. This file also turns "the node was touched" into "its commit
  * advanced", "it became leader", and keeps the ledger.
  */
+import type { RequestState } from "../../nodehost/engine/requests.js";
 import type { Dropped, RaftUpdate, ReadState, TransferResult } from "../../nodehost/raft/types.js";
 import type { Index, ReplicaId, RequestKey } from "../../shared/types/ids.js";
 import type { Message, SnapshotMeta } from "../../shared/types/message.js";
@@ -44,6 +45,9 @@ export class Checks implements ChecksPort {
       transferred: having(all, "onTransferred"),
       read: having(all, "onReadState"),
       removed: having(all, "onRemoved"),
+      request: having(all, "onRequest"),
+      deadlines: having(all, "onDeadlines"),
+      deskClosed: having(all, "onDeskClosed"),
     };
   }
 
@@ -148,5 +152,17 @@ export class Checks implements ChecksPort {
 
   removed(node: SimNode, why: string): void {
     for (const invariant of this.#lists.removed) invariant.onRemoved(node, why);
+  }
+
+  requested(node: SimNode, request: RequestState, first: RequestKey | undefined): void {
+    for (const invariant of this.#lists.request) invariant.onRequest(node, request, first);
+  }
+
+  deadlines(node: SimNode): void {
+    for (const invariant of this.#lists.deadlines) invariant.onDeadlines(node);
+  }
+
+  deskClosed(node: SimNode): void {
+    for (const invariant of this.#lists.deskClosed) invariant.onDeskClosed(node);
   }
 }

@@ -30,7 +30,7 @@ export class Liveness {
     world.faults = false;
     world.network.heal();
     for (const node of world.nodes.values()) {
-      node.frozenUntil = 0;
+      if (node.frozenUntil > world.now) node.thaw();
       node.disk.heal();
       if (this.#isMember(node)) node.start();
     }

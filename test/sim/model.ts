@@ -3,6 +3,7 @@
  * interfaces. The classes are in world.ts, node.ts, …; everything that looks at a run (invariants, nemesis, workload)
  * depends only on this file.
  */
+import type { RequestState } from "../../nodehost/engine/requests.js";
 import type {
   Dropped,
   Output,
@@ -14,7 +15,7 @@ import type {
   TransferResult,
 } from "../../nodehost/raft/types.js";
 import type { SessionTable } from "../../nodehost/rsm/sessions.js";
-import type { EntryBlock, EntrySession, EntryType } from "../../shared/codec/block.js";
+import type { BlockBody, EntryBlock, EntrySession, EntryType } from "../../shared/codec/block.js";
 import type { Index, ReplicaId, RequestKey, Term, TimeMs } from "../../shared/types/ids.js";
 import type { Membership } from "../../shared/types/membership.js";
 import type { Message, SnapshotMeta } from "../../shared/types/message.js";
@@ -33,6 +34,9 @@ import type { Trace } from "./trace.js";
 export const SHARD_ID = 1;
 /** Replica ids in a simulation are 1 … NODES_MAX. */
 export const NODES_MAX = 15;
+
+/** Requests are answered at most so long after their deadline. */
+export const DESK_TICK_MS = 10;
 
 /** An invariant does not hold. */
 export class Violation extends Error {
@@ -104,6 +108,7 @@ export interface SimNode {
   readonly applier: ApplierPort;
   /** Survives crashes; undefined if the machine is in memory. */
   readonly machine: ModelMachine | undefined;
+  readonly desk: DeskPort;
   readonly random: Prng;
   /** Started, also while its disk is still being read. */
   readonly alive: boolean;
@@ -133,18 +138,18 @@ export interface SimNode {
   /** Ends it for good, as a host does that reports a replica with damaged data. */
   refuse(why: string): void;
   clock(): TimeMs;
+  /** When in world time, after now, the node's clock shows so much. */
+  timeOf(clockMs: TimeMs): number;
   receive(message: Message): void;
-  /** Returns the key of the first command. */
-  propose(type: EntryType, commands: readonly Uint8Array[], session?: EntrySession): RequestKey;
+  propose(body: BlockBody): void;
   readIndex(key: RequestKey): void;
-  transferLeadership(target: ReplicaId): void;
-  nextKey(): RequestKey;
-  issued(key: RequestKey): boolean;
   snapshotSent(to: ReplicaId, index: Index, ok: boolean): void;
   entriesFetched(): void;
   unreachable(id: ReplicaId): void;
   recordSnapshot(meta: SnapshotMeta, compactTo: Index): void;
   touched(): void;
+  /** Stands still no longer: what was put off for later may be late, its timers must not. */
+  thaw(): void;
   postponed(time: number): void;
 }
 
@@ -160,6 +165,31 @@ export interface ApplierPort {
   streamState(): MachineState | undefined;
   /** Of a machine on disk. */
   readonly disk: DiskSide | undefined;
+}
+
+/** Where clients ask. */
+export interface DeskPort {
+  /** As the engine counts them. */
+  readonly openProposals: number;
+  readonly openReads: number;
+  /** `repeats`: an earlier attempt under the same series may have been applied. Returns its first key unless refused. */
+  propose(
+    type: EntryType,
+    commands: readonly Uint8Array[],
+    session?: EntrySession,
+    repeats?: boolean,
+  ): RequestKey | undefined;
+  read(): void;
+  /** The newest ReadIndex once more. */
+  repeatRead(): void;
+  transfer(target: ReplicaId): void;
+  /** True if the node handed out `key`. */
+  issued(key: RequestKey): boolean;
+  // From the node and its applier.
+  applied(sequence: number, index: Index, outcome: SessionOutcome | undefined, refusal: string | undefined): void;
+  appliedTo(index: Index): void;
+  thawed(): void;
+  confirmed(read: ReadState, applied: Index): void;
 }
 
 export interface NetworkPort {
@@ -196,6 +226,8 @@ export interface WorkloadPort {
   readonly readFloor: ReadonlyMap<number, Index>;
   write(node: SimNode): void;
   read(node: SimNode): void;
+  /** A ReadIndex is about to be asked for under this key. */
+  readBegins(keyNumber: number): void;
   /** The node that was asked has the outcome. */
   sessionAnswered(keyNumber: number, outcome: SessionOutcome): void;
 }
@@ -220,6 +252,9 @@ export interface ChecksPort {
   transferred(node: SimNode, result: TransferResult): void;
   readState(node: SimNode, read: ReadState): void;
   removed(node: SimNode, why: string): void;
+  requested(node: SimNode, request: RequestState, first: RequestKey | undefined): void;
+  deadlines(node: SimNode): void;
+  deskClosed(node: SimNode): void;
 }
 
 export interface Invariant {
@@ -259,4 +294,10 @@ export interface Invariant {
   onTransferred?(node: SimNode, result: TransferResult): void;
   onReadState?(node: SimNode, read: ReadState): void;
   onRemoved?(node: SimNode, why: string): void;
+  /** A client asks. `first` is the key of the first command of a proposal. */
+  onRequest?(node: SimNode, request: RequestState, first: RequestKey | undefined): void;
+  /** The node looked at the deadlines of its requests. */
+  onDeadlines?(node: SimNode): void;
+  /** The replica was stopped in good order. */
+  onDeskClosed?(node: SimNode): void;
 }

@@ -116,7 +116,8 @@ export class Nemesis implements NemesisPort {
     const victim = this.#victim();
     if (victim === undefined) return;
     const T = this.#world.options.electionTimeoutMs;
-    victim.frozenUntil = this.#world.now + (this.#random.chance(0.5) ? this.#random.int(T) : this.#random.int(8 * T));
+    const forMs = this.#random.chance(0.5) ? this.#random.int(T) : this.#random.int(8 * T);
+    victim.frozenUntil = Math.max(victim.frozenUntil, this.#world.now + forMs);
     this.#world.trace.note(this.#world.now, victim.id, EventKind.Nemesis, `frozen until ${victim.frozenUntil}`);
   }
 

@@ -3,18 +3,13 @@
  * restore, in the order the core's door asks for — with a disk, a clock and crash points that belong to the simulator.
  */
 import type { Output, RaftCore, RaftStart } from "../../nodehost/raft/types.js";
-import {
-  type BlockBody,
-  BlockBuilder,
-  type EntryBlock,
-  type EntrySession,
-  type EntryType,
-} from "../../shared/codec/block.js";
+import type { BlockBody, EntryBlock } from "../../shared/codec/block.js";
 import { crc32 } from "../../shared/codec/crc32.js";
 import type { Index, ReplicaId, RequestKey, TimeMs } from "../../shared/types/ids.js";
 import { emptyMembership, type Membership } from "../../shared/types/membership.js";
 import type { Message, SnapshotMeta } from "../../shared/types/message.js";
 import { Applier } from "./applier.js";
+import { Desk } from "./desk.js";
 import type { NodeDisk, NodeSnapshots } from "./disk.js";
 import { ModelMachine } from "./disk-machine.js";
 import { SimLog } from "./log.js";
@@ -33,6 +28,7 @@ export class ReplicaNode implements SimNode {
   readonly snapshots: NodeSnapshots;
   readonly applier: Applier;
   readonly machine: ModelMachine | undefined;
+  readonly desk: Desk;
   readonly random: Prng;
   pulse: PulseWatch;
   core: RaftCore | undefined;
@@ -49,13 +45,11 @@ export class ReplicaNode implements SimNode {
   crashSoon = false;
   readonly seen: Seen = { term: 0, commit: 0, applied: 0, leaderTerm: 0 };
   #startMembership: Membership = emptyMembership();
-  #nextSequence = 1;
   #timerAt = 0;
   #turnPending = false;
   #clockRate = 1;
   #clockOffset = 0;
   #collecting = false;
-  readonly #builder = new BlockBuilder();
 
   constructor(world: World, id: ReplicaId) {
     this.id = id;
@@ -63,6 +57,7 @@ export class ReplicaNode implements SimNode {
     this.random = world.stream(100 + id);
     this.machine = world.options.onDisk ? new ModelMachine() : undefined;
     this.applier = new Applier(this);
+    this.desk = new Desk(this);
     const { disk, snapshots } = createStorage(this);
     this.disk = disk;
     this.snapshots = snapshots;
@@ -93,7 +88,7 @@ export class ReplicaNode implements SimNode {
     if (this.alive || this.refused !== undefined) return;
     this.alive = true;
     this.epoch += 1;
-    this.#nextSequence = 1;
+    this.desk.open();
     this.#timerAt = 0;
     this.#turnPending = false;
     this.crashSoon = false;
@@ -179,6 +174,7 @@ export class ReplicaNode implements SimNode {
   /** Stopped for good by its own decision (removed). */
   retire(): void {
     this.retired = true;
+    if (this.core !== undefined) this.desk.close();
     this.crash("removed");
   }
 
@@ -194,6 +190,10 @@ export class ReplicaNode implements SimNode {
     return Math.floor(this.world.now * this.#clockRate) + this.#clockOffset;
   }
 
+  timeOf(clockMs: TimeMs): number {
+    return Math.max(this.world.now + 1, Math.ceil((clockMs - this.#clockOffset) / this.#clockRate));
+  }
+
   // Inputs.
 
   receive(message: Message): void {
@@ -203,43 +203,15 @@ export class ReplicaNode implements SimNode {
     this.touched();
   }
 
-  propose(type: EntryType, commands: readonly Uint8Array[], session?: EntrySession): RequestKey {
-    const firstSequence = this.#nextSequence;
-    for (const command of commands) this.#builder.add(type, this.nextKey(), command, session);
-    const body: BlockBody = this.#builder.finish();
-    if (body.firstKey.sequence !== firstSequence) throw new RangeError("keys out of order");
-    if (this.disk.full) this.#refuse(body);
-    else this.core?.propose(body, this.clock());
+  propose(body: BlockBody): void {
+    this.core?.propose(body, this.clock());
     this.touched();
-    return body.firstKey;
-  }
-
-  /** As the engine does, before anything is appended. */
-  #refuse({ firstKey, count }: BlockBody): void {
-    this.world.ledger.faults.add("fullDiskRefusals");
-    this.world.checks.dropped(this, { kind: "propose", firstKey, count, reason: "busy" });
   }
 
   readIndex(key: RequestKey): void {
     this.world.checks.reads(this, key);
     this.core?.readIndex(key, this.clock());
     this.touched();
-  }
-
-  transferLeadership(target: ReplicaId): void {
-    const { core, world } = this;
-    if (core === undefined) return;
-    if (core.transferLeadership(target, this.clock()) === undefined) world.checks.transferBegan(this, target);
-    this.touched();
-  }
-
-  nextKey(): RequestKey {
-    return { replicaId: this.id, incarnation: this.disk.incarnation, sequence: this.#nextSequence++ };
-  }
-
-  /** True if this node handed out `key`. */
-  issued(key: RequestKey): boolean {
-    return key.replicaId === this.id && (key.incarnation < this.incarnation || key.sequence < this.#nextSequence);
   }
 
   snapshotSent(to: ReplicaId, index: Index, ok: boolean): void {
@@ -269,6 +241,11 @@ export class ReplicaNode implements SimNode {
       world.nemesis.crash(this, "state-aware");
     }
     this.#armTimer();
+  }
+
+  thaw(): void {
+    this.frozenUntil = this.world.now;
+    this.desk.thawed();
   }
 
   /** An event of this node was put off because it stands still. */
@@ -315,12 +292,18 @@ export class ReplicaNode implements SimNode {
       const { leaderId, term } = out.leader;
       trace.note(now, this.id, EventKind.Turn, `term ${term} leader ${leaderId} role ${this.core?.role ?? "?"}`);
     }
-    if (out.transfer !== undefined) checks.transferred(this, out.transfer);
+    if (out.transfer !== undefined) {
+      checks.transferred(this, out.transfer);
+      this.desk.transferred(out.transfer);
+    }
     this.world.ledger.promotionsEnded(out.promotions);
     checks.afterOutput(this);
     this.applier.enqueue(out.committed);
     for (const read of out.readStates) this.applier.confirmed(read);
-    for (const dropped of out.dropped) checks.dropped(this, dropped);
+    for (const dropped of out.dropped) {
+      checks.dropped(this, dropped);
+      this.desk.dropped(dropped);
+    }
     for (const request of out.snapshotRequests) this.world.network.sendSnapshot(this, request, this.disk.snapshot);
     if (out.restore !== undefined) this.applier.restore(out.restore);
     if (out.removed !== undefined) {
@@ -373,7 +356,7 @@ export class ReplicaNode implements SimNode {
   #armTimer(): void {
     const { core, world } = this;
     if (core === undefined || !Number.isFinite(core.deadlineMs)) return;
-    const due = Math.max(world.now + 1, Math.ceil((core.deadlineMs - this.#clockOffset) / this.#clockRate));
+    const due = this.timeOf(core.deadlineMs);
     if (this.#timerAt > world.now && this.#timerAt <= due) return;
     this.#timerAt = due;
     world.after(due - world.now, EventKind.Timer, this, () => this.#timer(due));

@@ -59,6 +59,13 @@ export interface SimOptions extends ProtocolOptions {
   readonly sessionChurn: number;
   /** How many answers behind a client may be with telling that it has them. */
   readonly sessionLag: number;
+  // requests
+  /** A request's time-out is uniform up to twice this. */
+  readonly requestTimeoutMs: number;
+  /** Cancelled by its client with this probability. */
+  readonly requestCancel: number;
+  /** A request waits up to so long for the node's next step. */
+  readonly stepDelayMs: number;
   // disk
   readonly diskMs: number;
   readonly diskSlowChance: number;
@@ -162,6 +169,7 @@ export function drawOptions(seed: number, steps: number): SimOptions {
     ...drawStorage(new Prng(seed, 7), T),
     ...drawProtocol(seed, T),
     ...drawRest(new Prng(seed, 4), T),
+    ...drawRequests(new Prng(seed, 9), T),
   };
 }
 
@@ -214,6 +222,15 @@ function drawStorage(r: Prng, T: number) {
     staleDiskEveryMs: on(0.25) ? r.logRange(4 * T, 60 * T) : 0,
     overBudget: on(0.04),
     snapshotFault: on() ? r.float() ** 2 * 0.7 : 0,
+  };
+}
+
+function drawRequests(r: Prng, T: number) {
+  const on = (probability = 0.5): boolean => r.chance(probability);
+  return {
+    requestTimeoutMs: r.logRange(Math.floor(T / 4), 20 * T),
+    requestCancel: on() ? r.float() ** 2 * 0.5 : 0,
+    stepDelayMs: on() ? r.logRange(0, Math.floor(T / 8)) : 0,
   };
 }
 

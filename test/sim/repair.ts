@@ -87,7 +87,7 @@ export class Repair implements RepairPort {
 
   #propose(leader: SimNode, change: Pick<ConfigChange, "kind" | "replicaId" | "target">): void {
     const full: ConfigChange = { ...change, expectedConfigChangeIndex: 0, bootstrap: false };
-    leader.propose(EntryType.ConfigChange, [encodeConfigChange(full)]);
+    leader.desk.propose(EntryType.ConfigChange, [encodeConfigChange(full)]);
   }
 
   #freshId(): ReplicaId | undefined {

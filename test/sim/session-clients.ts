@@ -50,16 +50,18 @@ export class SessionClients {
     const r = this.#random;
     const client = r.pick(this.#clients);
     if (client.old !== undefined && r.chance(SEND_OLD)) {
-      node.propose(EntryType.Application, [Uint8Array.of(1)], client.old);
+      node.desk.propose(EntryType.Application, [Uint8Array.of(1)], client.old, true);
       return;
     }
     const waited = this.#world.now - client.sentAt;
     if (client.sentAt >= 0 && waited < this.#world.options.sessionRetryMs && !r.chance(TWICE)) return;
     if (client.sentAt >= 0 && r.chance(GIVE_UP)) this.#giveUp(client);
     const { clientId, seriesId, respondedTo, request } = client;
+    const repeats = client.sentAt >= 0;
     client.sentAt = this.#world.now;
-    const key = node.propose(EntryType.Application, [client.command], { clientId, seriesId, respondedTo });
-    this.#asked.set(keyNumber(key), { client, request });
+    const session = { clientId, seriesId, respondedTo };
+    const key = node.desk.propose(EntryType.Application, [client.command], session, repeats);
+    if (key !== undefined) this.#asked.set(keyNumber(key), { client, request });
   }
 
   answered(key: number, outcome: SessionOutcome): void {

@@ -4,10 +4,10 @@
  */
 import { EntryType } from "../../shared/codec/block.js";
 import { encodeConfigChange } from "../../shared/codec/membership.js";
-import type { ReplicaId, RequestKey } from "../../shared/types/ids.js";
+import type { ReplicaId } from "../../shared/types/ids.js";
 import type { ConfigChange } from "../../shared/types/membership.js";
 import { MessageType } from "../../shared/types/message.js";
-import { keyNumber, type SessionOutcome } from "./machine.js";
+import type { SessionOutcome } from "./machine.js";
 import { NODES_MAX, SHARD_ID, type SimNode, type WorkloadPort, type World } from "./model.js";
 import type { Prng } from "./prng.js";
 import { EventKind } from "./queue.js";
@@ -23,7 +23,6 @@ export class Workload implements WorkloadPort {
   readonly #sessions: SessionClients;
   /** Committed index when each read began. */
   readonly readFloor = new Map<number, number>();
-  #lastRead: { readonly node: SimNode; readonly key: RequestKey } | undefined;
 
   constructor(world: World, random: Prng) {
     this.#world = world;
@@ -38,7 +37,7 @@ export class Workload implements WorkloadPort {
     this.#every(readEveryMs, (node) => this.read(node));
     this.#every(configEveryMs, (node) => this.#change(node));
     this.#every(disturbEveryMs, (node) => this.#disturb(node));
-    this.#every(transferEveryMs, (node) => node.transferLeadership(drawTarget(this.#world, node, this.#random)));
+    this.#every(transferEveryMs, (node) => node.desk.transfer(drawTarget(this.#world, node, this.#random)));
     if (this.#sessions.count > 0) this.#every(sessionEveryMs, (node) => this.#sessions.act(node));
   }
 
@@ -76,19 +75,16 @@ export class Workload implements WorkloadPort {
       if (command.length > 0) command[0] = r.int(256);
       commands.push(command);
     }
-    node.propose(EntryType.Application, commands);
+    node.desk.propose(EntryType.Application, commands);
   }
 
   read(node: SimNode): void {
-    const last = this.#lastRead;
-    if (last?.node === node && last.key.incarnation === node.incarnation && this.#random.chance(0.2)) {
-      node.readIndex(last.key);
-      return;
-    }
-    const key = node.nextKey();
-    this.#lastRead = { node, key };
-    this.readFloor.set(keyNumber(key), this.#world.ledger.commit);
-    node.readIndex(key);
+    if (this.#random.chance(0.1)) node.desk.repeatRead();
+    else node.desk.read();
+  }
+
+  readBegins(keyNumber: number): void {
+    this.readFloor.set(keyNumber, this.#world.ledger.commit);
   }
 
   #change(node: SimNode): void {
@@ -100,7 +96,7 @@ export class Workload implements WorkloadPort {
     if (change === undefined) return;
     const expected = r.chance(0.5) ? membership.configChangeIndex : r.chance(0.9) ? 0 : r.int(5);
     const full: ConfigChange = { ...change, expectedConfigChangeIndex: expected, bootstrap: false };
-    node.propose(EntryType.ConfigChange, [encodeConfigChange(full)]);
+    node.desk.propose(EntryType.ConfigChange, [encodeConfigChange(full)]);
   }
 
   #drawChange(): Pick<ConfigChange, "kind" | "replicaId" | "target"> | undefined {

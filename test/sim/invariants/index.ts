@@ -18,6 +18,7 @@ import { progressIsTrue } from "./r14.js";
 import { sessionsApplyOnce } from "./r15.js";
 import { readsAreFresh } from "./r16.js";
 import { membershipAgrees } from "./r17.js";
+import { requestsAreAnswered } from "./r18.js";
 import { transfersAreSafe } from "./r19.js";
 import { restIsEarned } from "./r21.js";
 import { promotionsAreEarned } from "./r22.js";
@@ -47,6 +48,7 @@ export function createInvariants(world: World): readonly Invariant[] {
     promotionsAreEarned,
     memoryIsBounded,
     oracle,
+    requestsAreAnswered,
   ];
   return all.map((create) => create(world));
 }

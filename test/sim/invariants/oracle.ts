@@ -18,7 +18,7 @@ export function oracle(world: World): Invariant {
       const who = `request ${entry.key.replicaId}/${entry.key.incarnation}/${entry.key.sequence}`;
       if (known !== undefined) throw new Violation("ORACLE", `${who} is at ${known} and again at ${index}`);
       if (dropped.has(entry.keyNumber)) throw new Violation("ORACLE", `${who} at ${index} was reported as dropped`);
-      if (world.node(entry.key.replicaId)?.issued(entry.key) !== true) {
+      if (world.node(entry.key.replicaId)?.desk.issued(entry.key) !== true) {
         throw new Violation("ORACLE", `${who} at ${index} was never made (applied by node ${node.id})`);
       }
       ledger.keyIndex.set(entry.keyNumber, index);

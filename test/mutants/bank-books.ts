@@ -1,0 +1,107 @@
+/** Planted bugs of the books of open requests. Part of the bank (bank.ts). */
+import type { Mutant } from "./mutant.js";
+
+const ENGINE = "nodehost/engine";
+const TESTS = ["nodehost/engine/pending.test.ts", "nodehost/engine/requests.test.ts"];
+
+export const BOOKS: readonly Mutant[] = [
+  {
+    id: "settled-twice",
+    file: `${ENGINE}/requests.ts`,
+    find: "    if (this.#outcome !== undefined) return false;\n",
+    replace: "",
+    invariant: "an answer is replaced by a later one (R18)",
+    quick: true,
+  },
+  {
+    id: "proposal-never-expires",
+    file: `${ENGINE}/pending.ts`,
+    find: '      if (!request.settled) request.fail("timeout", timeoutError(request.kind, request.shardId));\n',
+    replace: "",
+    invariant: "an unanswered proposal is forgotten instead of answered at its deadline (R18)",
+    quick: true,
+  },
+  {
+    id: "short-deadline-overlooked",
+    file: `${ENGINE}/pending.ts`,
+    find: "    if (request.deadlineMs < this.#earliestMs) this.#earliestMs = request.deadlineMs;\n    return first;",
+    replace: "    if (first === this.#firstSequence) this.#earliestMs = request.deadlineMs;\n    return first;",
+    invariant: "a proposal with a shorter deadline than those before it is answered late (R18)",
+    quick: false,
+  },
+  {
+    id: "drop-settles-wrong",
+    file: `${ENGINE}/pending.ts`,
+    find: "const request = this.#take(firstSequence + i)?.request;",
+    replace: "const request = this.#take(firstSequence + i + 1)?.request;",
+    invariant: "a drop is told to the request after the dropped one (R18)",
+    quick: true,
+  },
+  {
+    id: "batch-answered-early",
+    file: `${ENGINE}/requests.ts`,
+    find: "if (this.#arrived === this.count) this.settle(",
+    replace: "if (this.#arrived > 0) this.settle(",
+    invariant: "a batch is answered when its first command is applied (R18)",
+    quick: false,
+  },
+  {
+    id: "partly-dropped-called-dropped",
+    file: `${ENGINE}/requests.ts`,
+    find: 'if (commands === this.count) return this.fail("dropped", error);',
+    replace: 'if (commands > 0) return this.fail("dropped", error);',
+    invariant: "a batch of which a part is in the log is said to have no effect (R18)",
+    quick: false,
+    tests: TESTS,
+  },
+  {
+    id: "read-released-early",
+    file: `${ENGINE}/pending.ts`,
+    find: "if (batch.index > applied) later.push(batch);",
+    replace: "if (batch.index > applied + 1) later.push(batch);",
+    invariant: "a read is answered before its point is applied (R18)",
+    quick: false,
+  },
+  {
+    id: "read-never-expires",
+    file: `${ENGINE}/pending.ts`,
+    find: '        this.#size -= 1;\n        request.fail("timeout", timeoutError(request.kind, request.shardId));\n',
+    replace: "        this.#size -= 1;\n",
+    invariant: "an unanswered read is forgotten instead of answered at its deadline (R18)",
+    quick: false,
+  },
+  {
+    id: "reads-counted-for-ever",
+    file: `${ENGINE}/pending.ts`,
+    find: "        this.#size -= batch.requests.length;\n",
+    replace: "",
+    invariant: "answered reads fill the bound of open ones: in the end all are refused (R18)",
+    quick: false,
+  },
+  {
+    id: "stop-forgets-reads",
+    file: `${ENGINE}/pending.ts`,
+    find: "    for (const batch of this.#waiting) this.#failEach(batch.requests, code, error);\n",
+    replace: "",
+    invariant: "reads that wait for the machine are not answered when the replica stops (R18)",
+    quick: false,
+    tests: TESTS,
+  },
+  {
+    id: "cancelled-is-appended",
+    file: `${ENGINE}/proposal-queue.ts`,
+    find: "      if (request.settled) {\n        flush();\n        continue;\n      }\n",
+    replace: "",
+    invariant: "a proposal that was cancelled before its turn, and said to have no effect, is appended (R18)",
+    quick: false,
+  },
+  {
+    id: "gap-in-a-block",
+    file: `${ENGINE}/proposal-queue.ts`,
+    find: "        flush();\n        continue;\n",
+    replace: "        continue;\n",
+    invariant: "sequences of a block have a gap: a drop is told to the wrong requests (R18)",
+    quick: false,
+    tests: ["nodehost/engine/proposal-queue.test.ts"],
+  },
+];
