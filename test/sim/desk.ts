@@ -81,7 +81,7 @@ export class Desk implements DeskPort {
 
   // Clients.
 
-  /** `repeats`: an earlier attempt under the same series may have been applied. Returns its first key unless refused. */
+  /** `repeats`: an earlier attempt of the series may have been applied. Returns its first key unless refused. */
   propose(
     type: EntryType,
     commands: readonly Uint8Array[],

@@ -172,7 +172,7 @@ export interface DeskPort {
   /** As the engine counts them. */
   readonly openProposals: number;
   readonly openReads: number;
-  /** `repeats`: an earlier attempt under the same series may have been applied. Returns its first key unless refused. */
+  /** `repeats`: an earlier attempt of the series may have been applied. Returns its first key unless refused. */
   propose(
     type: EntryType,
     commands: readonly Uint8Array[],
