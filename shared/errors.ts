@@ -131,6 +131,7 @@ export const ERROR_CODES = {
   ),
   DL_ERR_UNREACHABLE: unknown("the other side cannot be reached", "check the address and that it runs"),
   DL_ERR_BUS_LOST: unknown("the message bus dropped the message", "it is retried where that is safe"),
+  DL_ERR_WITNESS: busy("the replica asked is a witness: it holds no data", "ask another member of the shard"),
   DL_ERR_NOT_LEADER: busy("the one asked does not lead", "ask the leader named in the message"),
   DL_ERR_NOT_PLACEABLE: rejected(
     "there are not enough hosts for what is wanted",

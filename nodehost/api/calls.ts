@@ -29,6 +29,7 @@ import {
   RequestState,
   type SnapshotOptions,
 } from "../engine/index.js";
+import { kindRefusal } from "../rsm/index.js";
 import { type CallOptions, checkTarget, timeoutOf } from "./options.js";
 import type { Session } from "./session.js";
 
@@ -161,9 +162,10 @@ export class Calls {
     const expectedConfigChangeIndex = configChangeIndex;
     const change: ConfigChange = { kind, replicaId, target, expectedConfigChangeIndex, bootstrap: false };
     const { request, replica } = this.#open("configChange", shardId, options);
-    if (replica !== undefined) {
-      refuse(request, replica.propose(request, EntryType.ConfigChange, [encodeConfigChange(change)]));
-    }
+    if (replica === undefined) return request;
+    const never = kindRefusal(replica.rsm.membership, change);
+    if (never !== undefined) refuse(request, new OpError("DL_ERR_REJECTED", never));
+    else refuse(request, replica.propose(request, EntryType.ConfigChange, [encodeConfigChange(change)]));
     return request;
   }
 

@@ -255,7 +255,12 @@ const REFUSALS: readonly (readonly [string, Fields, string, grpc.status])[] = [
   ],
   ["OpenSession", { shardId: 9 }, "DL_ERR_SHARD_NOT_FOUND", grpc.status.NOT_FOUND],
   ["CloseSession", {}, "DL_ERR_INVALID_SESSION", grpc.status.INVALID_ARGUMENT],
-  ["RequestAddWitness", { shardId: 1 }, "DL_ERR_NOT_IMPLEMENTED", grpc.status.UNIMPLEMENTED],
+  [
+    "RequestAddWitness",
+    { shardId: 1, replicaId: 1, target: "h:1" },
+    "DL_ERR_REJECTED",
+    grpc.status.FAILED_PRECONDITION,
+  ],
   ["RequestLeaderTransfer", { shardId: 1, targetReplicaId: 9 }, "DL_ERR_INVALID_TARGET", grpc.status.INVALID_ARGUMENT],
   ["RequestSnapshot", { shardId: 1, exportPath: "x" }, "DL_ERR_INVALID_ARGUMENT", grpc.status.INVALID_ARGUMENT],
   ["GetShardMembership", { shardId: 9 }, "DL_ERR_SHARD_NOT_FOUND", grpc.status.NOT_FOUND],

@@ -102,13 +102,18 @@ function handlers(options: GrpcServiceOptions): Service {
       return nodeHostInfoToWire(request.skipLogInfo ? { ...report, logInfoIncluded: false, logInfo: [] } : report);
     },
     async startReplica(request) {
+      const { shardId, replicaId, join, witness: isWitness } = request;
+      const initial = membersFromWire(request.initial);
+      const config = { shardId, replicaId, isWitness, ...settingsOf(request.settings) };
+      if (isWitness && request.app === "") {
+        await host.startReplica(initial, join, undefined, config);
+        return {};
+      }
       const app = apps.get(request.app);
       if (app === undefined) {
         throw new OpError("DL_ERR_APP_UNKNOWN", `${request.app}, this host has ${[...apps.keys()].join(", ")}`);
       }
-      const { shardId, replicaId, join } = request;
-      const initial = membersFromWire(request.initial);
-      await host.startApp(initial, join, app, { shardId, replicaId, ...settingsOf(request.settings) });
+      await host.startApp(initial, join, app, config);
       return {};
     },
     async stopReplica(request) {
@@ -245,7 +250,12 @@ function membershipHandlers(host: NodeHost): Pick<Service, MembershipCalls> {
       const state = host.requestDeleteReplica(shardId, replicaId, configChangeIndex, call);
       return { configChangeIndex: completedOf(await state.completed).index };
     },
-    requestAddWitness: () => Promise.reject(new OpError("DL_ERR_NOT_IMPLEMENTED", "witnesses")),
+    async requestAddWitness(request, { signal }) {
+      const { shardId, replicaId, target, configChangeIndex, timeoutMs } = request;
+      const call = callOptions(timeoutMs, signal);
+      const state = host.requestAddWitness(shardId, replicaId, target, configChangeIndex, call);
+      return { configChangeIndex: completedOf(await state.completed).index };
+    },
     requestLeaderTransfer(request, { signal }) {
       const { shardId, targetReplicaId, timeoutMs } = request;
       return host.syncRequestLeaderTransfer(shardId, targetReplicaId, callOptions(timeoutMs, signal));

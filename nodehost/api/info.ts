@@ -2,7 +2,7 @@
 import { statfs } from "node:fs/promises";
 import type { ClusterInfo, LogInfo, MemberProgress, NodeHostInfo } from "../../shared/types/control.js";
 import type { TimeMs } from "../../shared/types/ids.js";
-import { roleOf } from "../../shared/types/membership.js";
+import { roleOf, targetOf } from "../../shared/types/membership.js";
 import type { BrokenReplica, Engine, Replica } from "../engine/index.js";
 import type { LogDb } from "../logdb/port.js";
 import type { Transport } from "../transport/index.js";
@@ -55,7 +55,7 @@ export function replicaInfo(replica: Replica, nowMs: TimeMs): ClusterInfo {
     isLeader,
     leaderId: replica.working ? status.leaderId : 0,
     term: status.term,
-    role: roleOf(membership, replica.replicaId) ?? "nonVoting",
+    role: roleOf(membership, replica.replicaId) ?? (replica.config.isWitness ? "witness" : "nonVoting"),
     membership: pending ? undefined : membership,
     configChangeIndex: membership.configChangeIndex,
     lineage: membership.lineage,
@@ -114,7 +114,7 @@ export function silentPeers(engine: Engine, nowMs: TimeMs, overMs: number): { ta
     const { peers, membership } = replica.raft.status();
     for (const peer of peers) {
       const silentMs = Math.round(nowMs - peer.lastContactMs);
-      const target = membership.voters.get(peer.replicaId) ?? membership.nonVotings.get(peer.replicaId);
+      const target = targetOf(membership, peer.replicaId);
       if (target === undefined || silentMs < overMs) continue;
       silent.set(target, Math.max(silentMs, silent.get(target) ?? 0));
     }

@@ -1,7 +1,6 @@
 /**
  * The calls of a NodeHost that change who is a member of a shard and who leads it. Base of class NodeHost only.
  */
-import { OpError } from "../../shared/errors.js";
 import type { ReplicaId, ShardId, Target } from "../../shared/types/ids.js";
 import { type AutoPromote, errorOf, type RequestState } from "../engine/index.js";
 import { type Calls, completed } from "./calls.js";
@@ -68,9 +67,19 @@ export abstract class MembershipCalls {
   ): RequestState {
     return this.calls.promote(shardId, replicaId, policy, options);
   }
-  /** Not built yet: DL_ERR_NOT_IMPLEMENTED. */
-  requestAddWitness(): never {
-    throw new OpError("DL_ERR_NOT_IMPLEMENTED", "witnesses");
+  /**
+   * Adds a witness: it counts for quorums and holds no data. Start it there with `isWitness` and join. It stays one
+   * until it is removed, and no other member becomes one: DL_ERR_REJECTED. Only when every host of the shard runs 0.2
+   * or later.
+   */
+  requestAddWitness(
+    shardId: ShardId,
+    replicaId: ReplicaId,
+    target: Target,
+    configChangeIndex: number,
+    options?: CallOptions,
+  ): RequestState {
+    return this.calls.change("addWitness", { shardId, replicaId, target, configChangeIndex }, options);
   }
   /**
    * Hands leadership of the shard, held here, over to another voter. Completes when another replica leads: `leader` of
@@ -87,6 +96,9 @@ export abstract class MembershipCalls {
   }
   async syncRequestAddNonVoting(...args: Parameters<MembershipCalls["requestAddNonVoting"]>): Promise<void> {
     await completed(this.requestAddNonVoting(...args));
+  }
+  async syncRequestAddWitness(...args: Parameters<MembershipCalls["requestAddWitness"]>): Promise<void> {
+    await completed(this.requestAddWitness(...args));
   }
   async syncRequestDeleteReplica(...args: Parameters<MembershipCalls["requestDeleteReplica"]>): Promise<void> {
     await completed(this.requestDeleteReplica(...args));

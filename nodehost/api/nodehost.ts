@@ -33,7 +33,15 @@ import { MembershipCalls } from "./membership-calls.js";
 import { type CallOptions, checkOptions, type NodeHostOptions, timeoutOf } from "./options.js";
 import { type Services, startServices } from "./services.js";
 import { noOpSession, Session } from "./session.js";
-import { appMachine, concurrentMachine, memoryMachine, onDiskMachine, recordedStart, startReplica } from "./starts.js";
+import {
+  appMachine,
+  concurrentMachine,
+  memoryMachine,
+  onDiskMachine,
+  recordedStart,
+  startReplica,
+  WITNESS,
+} from "./starts.js";
 import { type ShardStats, shardStats } from "./stats.js";
 
 export class NodeHost extends MembershipCalls implements AsyncDisposable {
@@ -91,15 +99,18 @@ export class NodeHost extends MembershipCalls implements AsyncDisposable {
   /**
    * Starts a replica with an in-memory machine, in one of three forms: all initial members and join = false; no members
    * and join = true (added later); no members and join = false (restart). Resolves when its snapshot is restored.
-   * DL_ERR_SHARD_ALREADY_EXISTS, _SHARD_NOT_BOOTSTRAPPED, _BOOTSTRAP_MISMATCH, _REPLICA_REMOVED, _LOGDB_CORRUPT.
+   * A witness (`isWitness`) joins or restarts, with no factory.
+   * DL_ERR_SHARD_ALREADY_EXISTS, _SHARD_NOT_BOOTSTRAPPED, _BOOTSTRAP_MISMATCH, _REPLICA_REMOVED, _LOGDB_CORRUPT;
+   * _INVALID_CONFIG for a witness with a factory, and for anybody else without one.
    */
   startReplica(
     initialMembers: ReadonlyMap<ReplicaId, Target>,
     join: boolean,
-    factory: StateMachineFactory,
+    factory: StateMachineFactory | undefined,
     config: ReplicaConfig,
   ): Promise<void> {
-    return startReplica(this.#engine, { initialMembers, join, config, ...memoryMachine(factory, config) });
+    const machine = factory === undefined ? WITNESS : memoryMachine(factory, config);
+    return startReplica(this.#engine, { initialMembers, join, config, ...machine });
   }
 
   /** As `startReplica`, for a machine that takes snapshots while updates go on. */
@@ -135,10 +146,10 @@ export class NodeHost extends MembershipCalls implements AsyncDisposable {
     return startReplica(this.#engine, { initialMembers, join, config, ...appMachine(app, config) });
   }
 
-  /** Restarts one replica from what is on disk; its app must be among `apps`. */
+  /** Restarts one replica from what is on disk; its app must be among `apps`, unless it is a witness. */
   async restartReplica(shardId: ShardId, replicaId: ReplicaId, apps: ReadonlyMap<string, App>): Promise<void> {
-    const { app, config } = recordedStart(this.#parts.logDb, { shardId, replicaId }, apps);
-    await this.startApp(new Map(), false, app, config);
+    const recorded = recordedStart(this.#parts.logDb, { shardId, replicaId }, apps);
+    await startReplica(this.#engine, { initialMembers: new Map(), join: false, ...recorded });
   }
 
   /** Resolves when nothing of the replica runs any more. DL_ERR_SHARD_NOT_FOUND. */

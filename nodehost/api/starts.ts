@@ -40,22 +40,35 @@ export function appMachine(app: App, config: ReplicaConfig): MachineSpec {
   return { app: app.name, kind: app.kind, make: (place) => createMachine(app, config, place) };
 }
 
+export const WITNESS: MachineSpec = { app: "", kind: "witness", make: undefined };
+
 export async function startReplica(engine: Engine, start: ReplicaStart): Promise<void> {
   const config = completeConfig(start.config);
+  if (config.isWitness !== (start.kind === "witness")) {
+    const given = start.kind === "witness" ? "no machine" : `a machine of kind ${start.kind}`;
+    const expected = config.isWitness ? "none for a witness" : "one, unless isWitness is true";
+    throw new OpError(
+      "DL_ERR_INVALID_CONFIG",
+      `isWitness is ${config.isWitness}, ${given} is given, expected ${expected}`,
+    );
+  }
   for (const target of start.initialMembers.values()) checkTarget(target);
   await engine.startReplica({ ...start, config });
 }
 
-/** App and configuration a replica was first started with. DL_ERR_SHARD_NOT_BOOTSTRAPPED, DL_ERR_APP_UNKNOWN. */
+/** Machine and configuration a replica was first started with. DL_ERR_SHARD_NOT_BOOTSTRAPPED, DL_ERR_APP_UNKNOWN. */
 export function recordedStart(
   logDb: LogDb,
   key: { readonly shardId: ShardId; readonly replicaId: ReplicaId },
   apps: ReadonlyMap<string, App>,
-): { readonly app: App; readonly config: ReplicaConfig } {
+): MachineSpec & { readonly config: ReplicaConfig } {
   const { shardId, replicaId } = key;
   const found = logDb.state(key);
   if (found === undefined) throw new OpError("DL_ERR_SHARD_NOT_BOOTSTRAPPED", `shard ${shardId}`);
-  const app = apps.get(found.bootstrap.app);
-  if (app === undefined) throw new OpError("DL_ERR_APP_UNKNOWN", `shard ${shardId} runs ${found.bootstrap.app}`);
-  return { app, config: { ...JSON.parse(found.bootstrap.config), shardId, replicaId } };
+  const { bootstrap } = found;
+  const config: ReplicaConfig = { ...JSON.parse(bootstrap.config), shardId, replicaId };
+  if (bootstrap.kind === "witness") return { ...WITNESS, config };
+  const app = apps.get(bootstrap.app);
+  if (app === undefined) throw new OpError("DL_ERR_APP_UNKNOWN", `shard ${shardId} runs ${bootstrap.app}`);
+  return { ...appMachine(app, config), config };
 }

@@ -5,7 +5,7 @@
 import { Client, connectivityState, credentials } from "@grpc/grpc-js";
 import { OpError } from "../../shared/errors.js";
 import type { NodeHostInfo } from "../../shared/types/control.js";
-import type { ReplicaId, ShardId } from "../../shared/types/ids.js";
+import type { ReplicaId, ShardId, Target } from "../../shared/types/ids.js";
 import type { Membership } from "../../shared/types/membership.js";
 import type { SessionState } from "../../shared/types/session.js";
 import {
@@ -107,6 +107,20 @@ export class HostClient {
     const request = { shardId, timeoutMs };
     const call = callOf(timeoutMs, options);
     return membershipFromWire(await this.#call(NODE_HOST_SERVICE.getShardMembership, request, call));
+  }
+
+  /** Adds a witness at `target`; resolves to the config change index that results. */
+  async addWitness(
+    shardId: ShardId,
+    replicaId: ReplicaId,
+    target: Target,
+    options?: ClientCallOptions & { readonly configChangeIndex?: number },
+  ): Promise<number> {
+    const timeoutMs = options?.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    const configChangeIndex = options?.configChangeIndex ?? 0;
+    const request = { shardId, replicaId, target, configChangeIndex, timeoutMs };
+    const reply = await this.#call(NODE_HOST_SERVICE.requestAddWitness, request, callOf(timeoutMs, options));
+    return reply.configChangeIndex ?? 0;
   }
 
   /** Asks the host, which must lead the shard; resolves to who leads afterwards. */

@@ -16,6 +16,7 @@ test("defaults are filled in, what is given stays", () => {
     snapshotEntries: 10_000,
     compactionOverhead: 1_000,
     isNonVoting: false,
+    isWitness: false,
     maxInMemLogBytes: 0,
     promotionMaxLagEntries: 1_000,
     autoPromote: undefined,

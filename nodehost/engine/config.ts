@@ -24,6 +24,11 @@ export interface ReplicaConfig {
   /** Start as a non-voting member (informative: membership decides). Default false. */
   readonly isNonVoting?: boolean;
   /**
+   * A witness, for life: votes and acknowledges, holds no data, has no state machine, never leads. It joins after
+   * `requestAddWitness`. Default false.
+   */
+  readonly isWitness?: boolean;
+  /**
    * Bytes of entries in memory that are not yet both applied and durable, at the leader or at a voter, above which
    * proposals are refused (DL_ERR_SYSTEM_BUSY) until 70 % of it is reached. 0 = only the general bound of 128 MiB per
    * replica. Default 0.
@@ -68,6 +73,7 @@ export function completeConfig(config: ReplicaConfig): FullReplicaConfig {
     snapshotEntries: config.snapshotEntries ?? 10_000,
     compactionOverhead: config.compactionOverhead ?? 1_000,
     isNonVoting: config.isNonVoting ?? false,
+    isWitness: config.isWitness ?? false,
     maxInMemLogBytes: config.maxInMemLogBytes ?? 0,
     promotionMaxLagEntries: config.promotionMaxLagEntries ?? 1_000,
     autoPromote: config.autoPromote === undefined ? undefined : completePolicy("autoPromote", config.autoPromote),
@@ -85,6 +91,9 @@ export function completeConfig(config: ReplicaConfig): FullReplicaConfig {
   if (full.autoPromote !== undefined) {
     const refusal = full.managed ? managedError(full.shardId) : checkLag(full.autoPromote, full);
     if (refusal !== undefined) throw refusal;
+  }
+  if (full.isWitness && full.isNonVoting) {
+    throw new OpError("DL_ERR_INVALID_CONFIG", "isWitness and isNonVoting are true, expected at most one of them");
   }
   if (full.electionTicks <= 2 * full.heartbeatTicks) {
     const why = "more than 2 x heartbeatTicks, or one late heartbeat starts an election";

@@ -239,8 +239,8 @@ export class Engine {
   onUnreachable(target: Target): void {
     this.#peers.onUnreachable(target);
     for (const replica of this.#replicas.values()) {
-      const { voters, nonVotings } = replica.raft.membership;
-      for (const members of [voters, nonVotings]) {
+      const { voters, nonVotings, witnesses } = replica.raft.membership;
+      for (const members of [voters, nonVotings, witnesses]) {
         for (const [id, at] of members) if (at === target) replica.raft.unreachable(id);
       }
     }

@@ -8,6 +8,8 @@ import { type BlockBody, type BlockBuilder, type EntrySession, EntryType } from 
 import { OpError } from "../../shared/errors.js";
 import { LIMITS } from "../../shared/limits.js";
 import type { RequestKey } from "../../shared/types/ids.js";
+import { witnessError } from "../rsm/index.js";
+import type { FullReplicaConfig } from "./config.js";
 import type { RequestState } from "./requests.js";
 
 export interface QueuedProposal {
@@ -17,6 +19,12 @@ export interface QueuedProposal {
   readonly commands: readonly Uint8Array[];
   /** With one command only. */
   readonly session?: EntrySession | undefined;
+}
+
+/** A witness applies changes of the membership only: of anything else it would never hear the outcome. */
+export function witnessRefusal(config: FullReplicaConfig, type: EntryType): OpError | undefined {
+  const answers = !config.isWitness || type === EntryType.ConfigChange;
+  return answers ? undefined : witnessError(config.shardId, config.replicaId);
 }
 
 /** What a replica holds already. */

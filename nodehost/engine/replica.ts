@@ -20,7 +20,7 @@ import { LeaderRequests } from "./leader-requests.js";
 import { refusedFault } from "./peer-memory.js";
 import { ProposalBook, ReadBook } from "./pending.js";
 import type { ReplicaPorts } from "./ports.js";
-import { admissionError, ProposalQueue } from "./proposal-queue.js";
+import { admissionError, ProposalQueue, witnessRefusal } from "./proposal-queue.js";
 import { dropError, type RequestState } from "./requests.js";
 import { Restorer } from "./restorer.js";
 import { Routes } from "./routes.js";
@@ -128,7 +128,7 @@ export class Replica implements RsmSink, Timed {
   ): OpError | undefined {
     if (!this.serving) return this.whyNotWorking();
     const room = { log: this.#ports.wal.refusal(), queuedBytes: this.#queue.bytes, open: this.proposals.size };
-    const refusal = admissionError(request, commands, room);
+    const refusal = witnessRefusal(this.config, type) ?? admissionError(request, commands, room);
     if (refusal !== undefined) return refusal;
     this.#queue.add({ request, type, firstSequence: this.proposals.add(request), commands, session });
     this.#ports.ready(this);

@@ -151,7 +151,7 @@ export function dropError(reason: DropReason): OpError {
     case "notCaughtUp":
       return new OpError("DL_ERR_NOT_CAUGHT_UP");
     case "witness":
-      return new OpError("DL_ERR_INVALID_OPERATION", "this replica is a witness: it holds no data");
+      return new OpError("DL_ERR_WITNESS");
     case "transferring":
       return new OpError("DL_ERR_SHARD_NOT_READY", "leadership is being transferred");
     default:

@@ -6,7 +6,8 @@
  * removed (P67); a file that landed and is not taken is removed with the next snapshot, or at the next start.
  */
 import { OpError } from "../../shared/errors.js";
-import { MessageType } from "../../shared/types/message.js";
+import type { ReplicaId } from "../../shared/types/ids.js";
+import { isWitnessSnapshot, MessageType, type SnapshotMeta } from "../../shared/types/message.js";
 import type { Hello, SnapshotHeader } from "../transport/port.js";
 import type { ReplicaPorts } from "./ports.js";
 import type { RateLimit } from "./rate-limit.js";
@@ -33,11 +34,25 @@ export async function takeSnapshot(
   refuseOld(replica, header);
   if (snapshot.index <= replica.raft.commit) return;
   const watched = watch(rate.paced(chunks), () => refuseOld(replica, header));
-  const stored = await ports.snapshots.receive({ replicaId: to, onDisk: replica.rsm.onDisk }, snapshot, watched);
+  const stored = replica.config.isWitness
+    ? await takeNothing(to, snapshot, watched)
+    : await ports.snapshots.receive({ replicaId: to, onDisk: replica.rsm.onDisk }, snapshot, watched);
   refuseOld(replica, header);
   ports.listeners.snapshotReceived?.(shardId, to, stored.index);
   const type = MessageType.InstallSnapshot;
   replica.deliver({ type, shardId, from: header.from, to, term, lineage, snapshot: stored }, from.hostId);
+}
+
+/** A witness is told where to go on, and keeps no file. A stream with state was meant for somebody else. */
+async function takeNothing(
+  replicaId: ReplicaId,
+  meta: SnapshotMeta,
+  chunks: AsyncIterable<Uint8Array>,
+): Promise<SnapshotMeta> {
+  const refusal = `snapshot ${meta.shardId}/${meta.index} holds state, replica ${replicaId} is a witness`;
+  if (!isWitnessSnapshot(meta)) throw new OpError("DL_ERR_MALFORMED", refusal);
+  for await (const chunk of chunks) if (chunk.length > 0) throw new OpError("DL_ERR_MALFORMED", refusal);
+  return { ...meta, replicaId };
 }
 
 function refuseOld(replica: Replica, header: SnapshotHeader): void {

@@ -8,7 +8,7 @@
 import { errorText, OpError } from "../../shared/errors.js";
 import type { Index, ReplicaId, TimeMs } from "../../shared/types/ids.js";
 import { targetOf } from "../../shared/types/membership.js";
-import type { SnapshotMeta } from "../../shared/types/message.js";
+import { type SnapshotMeta, witnessSnapshot } from "../../shared/types/message.js";
 import type { SnapshotRequest } from "../raft/types.js";
 import type { SnapshotStream } from "../rsm/types.js";
 import type { ReplicaPorts } from "./ports.js";
@@ -21,6 +21,13 @@ interface Pin {
   /** Infinity while the stream is under way. */
   untilMs: TimeMs;
 }
+
+/** Where the newest snapshot is, and the membership there: all that a witness gets. */
+function nothingOf(newest: SnapshotMeta): SnapshotStream {
+  return { meta: witnessSnapshot(newest), chunks: noChunks(), close: async () => {} };
+}
+
+async function* noChunks(): AsyncGenerator<Uint8Array> {}
 
 export class SnapshotOutbox {
   readonly #replica: Replica;
@@ -83,7 +90,7 @@ export class SnapshotOutbox {
     const { listeners, transport, sendRate } = this.#ports;
     const target = targetOf(raft.membership, to);
     if (target === undefined) throw new OpError("DL_ERR_INVALID_TARGET", `replica ${to} is no member`);
-    const source = await this.open(newest);
+    const source = request.witness ? nothingOf(newest) : await this.open(newest);
     try {
       const { meta, chunks } = source;
       pin.index = meta.index;

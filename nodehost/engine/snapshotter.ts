@@ -145,7 +145,9 @@ export class Snapshotter {
     if (!this.#replica.working) throw new OpError("DL_ERR_SHARD_CLOSED", `shard ${shardId}`);
     // The log begins after a newer one meanwhile: it has no place for this record.
     if (meta.index <= this.#installedIndex) throw new OpError("DL_ERR_NO_SNAPSHOT", "the leader sent a newer one");
-    const wanted = Math.max(0, meta.index - (options.compactionOverhead ?? config.compactionOverhead));
+    // The log of a witness feeds nobody.
+    const overhead = config.isWitness ? 0 : (options.compactionOverhead ?? config.compactionOverhead);
+    const wanted = Math.max(0, meta.index - overhead);
     const compactTo = this.#outbox.bound(wanted);
     await this.#record({ snapshot: { meta, reset: false }, compactTo });
     const newestIndex = Math.max(this.#newest?.index ?? 0, this.#installedIndex);
@@ -168,7 +170,8 @@ export class Snapshotter {
   }
 
   #prune(meta: SnapshotMeta): void {
-    const { shardId, replicaId } = this.#replica;
+    const { shardId, replicaId, config } = this.#replica;
+    if (config.isWitness) return;
     this.#ports.snapshots.prune(shardId, replicaId, meta, LIMITS.snapshotsKeptMax).catch((error: unknown) => {
       this.#warn(error, "removing old snapshots failed");
     });

@@ -12,7 +12,7 @@ import type { Index, ReplicaId, Target } from "../../shared/types/ids.js";
 import { emptyMembership, type Membership } from "../../shared/types/membership.js";
 import type { BootstrapRecord, LogUpdate, MachineKind, RecoveredReplica } from "../logdb/port.js";
 import { Raft } from "../raft/index.js";
-import { type Machine, type MachinePlace, Rsm, type RsmSink } from "../rsm/index.js";
+import { type Machine, type MachinePlace, Rsm, type RsmSink, WitnessRsm } from "../rsm/index.js";
 import type { FullReplicaConfig } from "./config.js";
 import { AsyncLogReader } from "./log-reader.js";
 import type { MachinePlaces, ReplicaPorts } from "./ports.js";
@@ -23,15 +23,15 @@ export interface StartSpec {
   /** App name, "" for a machine started by code. */
   readonly app: string;
   readonly kind: MachineKind;
-  /** Called once, before anything is written. `place` is for on-disk machines. */
-  readonly make: (place: MachinePlace) => Machine;
+  /** Called once, before anything is written. `place` is for on-disk machines. Undefined for a witness. */
+  readonly make: ((place: MachinePlace) => Machine) | undefined;
   /** All initial members, or empty. */
   readonly initialMembers: ReadonlyMap<ReplicaId, Target>;
   readonly join: boolean;
 }
 
 interface MadeSpec extends StartSpec {
-  readonly machine: Machine;
+  readonly machine: Machine | undefined;
 }
 
 export interface Started extends Prepared {
@@ -45,12 +45,12 @@ const NO_PLACE: MachinePlace = { dataDir: "" };
 export async function startReplica(spec: StartSpec, ports: ReplicaPorts, machines: MachinePlaces): Promise<Started> {
   const { shardId, replicaId } = spec.config;
   const place = spec.kind === "onDisk" ? await machines.prepare({ shardId, replicaId }) : NO_PLACE;
-  const machine = spec.make(place);
+  const machine = spec.make?.(place);
   try {
     const prepared = await prepareRecord(spec, ports);
     return { ...prepared, replica: await makeReplica({ ...spec, machine }, prepared.found, ports) };
   } catch (error) {
-    await machine.machine.close();
+    await machine?.machine.close();
     throw error;
   }
 }
@@ -89,6 +89,9 @@ async function prepareRecord(spec: StartSpec, ports: ReplicaPorts): Promise<Prep
     throw new OpError("DL_ERR_INVALID_ARGUMENT", `${name}: join with ${spec.initialMembers.size} initial members`);
   }
   if (!spec.join && spec.initialMembers.size === 0) throw new OpError("DL_ERR_SHARD_NOT_BOOTSTRAPPED", name);
+  if (!spec.join && spec.kind === "witness") {
+    throw new OpError("DL_ERR_INVALID_ARGUMENT", `${name}: a witness is no initial member, add it and let it join`);
+  }
   if (!spec.join) checkInitialMembers(spec, name);
   await ports.peers.setUnproven(key.shardId, key.replicaId, !spec.join && !spec.config.assumeNew);
   await appendDurably(ports, firstUpdate(spec, ports));
@@ -108,17 +111,13 @@ async function makeReplica(spec: MadeSpec, found: RecoveredReplica, ports: Repli
     onRejected: (sequence, index, code) => late.replica?.onRejected(sequence, index, code),
     onConfigChange: (...args) => late.replica?.onConfigChange(...args),
   };
-  const rsm = new Rsm({
-    ...key,
-    incarnation: ports.incarnation,
-    machine: spec.machine,
-    membership: found.bootstrap.initial,
-    sink,
-    store: ports.snapshots,
-    crc32: ports.env.crc32,
-    now: ports.env.now,
-    wait: (forMs) => new Promise((resolve) => ports.env.timers.after(forMs, resolve)),
-  });
+  const { crc32, now, timers } = ports.env;
+  const applied = { ...key, incarnation: ports.incarnation, membership: found.bootstrap.initial, sink, crc32, now };
+  const wait = (forMs: number): Promise<void> => new Promise((resolve) => timers.after(forMs, resolve));
+  const rsm =
+    spec.machine === undefined
+      ? new WitnessRsm(applied)
+      : new Rsm({ ...applied, machine: spec.machine, store: ports.snapshots, wait });
   await rsm.start(found, new AbortController().signal);
   const from = Math.max(found.first, rsm.applied + 1);
   const blocks = await readAll(ports, found, from);
@@ -138,7 +137,7 @@ async function makeReplica(spec: MadeSpec, found: RecoveredReplica, ports: Repli
       ...key,
       electionTimeoutMs: config.electionTicks * ports.rttMs,
       heartbeatIntervalMs: config.heartbeatTicks * ports.rttMs,
-      witness: false,
+      witness: config.isWitness,
       preVote: config.preVote,
       checkQuorum: config.checkQuorum,
       quiesceAfterMs: 0,

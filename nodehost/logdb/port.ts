@@ -14,7 +14,8 @@ import type { Index, ReplicaId, ShardId, Term } from "../../shared/types/ids.js"
 import type { Membership } from "../../shared/types/membership.js";
 import type { HardState, SnapshotMeta } from "../../shared/types/message.js";
 
-export type MachineKind = "memory" | "concurrent" | "onDisk";
+/** "witness": there is no machine. */
+export type MachineKind = "memory" | "concurrent" | "onDisk" | "witness";
 
 /** Written before a replica first runs; marks "this replica was started here". */
 export interface BootstrapRecord {

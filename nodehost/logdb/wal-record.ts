@@ -21,7 +21,7 @@ const Flag = {
   Relocated: 128,
 } as const;
 const UPDATE_FLAGS = 1 | 2 | 4 | 8 | 16 | 32 | 128;
-const KINDS: readonly MachineKind[] = ["memory", "concurrent", "onDisk"];
+const KINDS: readonly MachineKind[] = ["memory", "concurrent", "onDisk", "witness"];
 const RECORD_FIXED_BYTES = 32;
 const RECORD_BLOCK_BYTES = 24;
 const EMPTY = new Uint8Array(0);

@@ -10,15 +10,13 @@
  * waits: so a broken machine fails alike everywhere.
  */
 import { type Entry, type EntryBlock, EntryType } from "../../shared/codec/block.js";
-import { decodeConfigChange } from "../../shared/codec/membership.js";
-import { errorText } from "../../shared/errors.js";
 import type { Index, Term, TimeMs } from "../../shared/types/ids.js";
-import type { ConfigChange, Membership } from "../../shared/types/membership.js";
+import type { Membership } from "../../shared/types/membership.js";
 import type { SnapshotMeta } from "../../shared/types/message.js";
 import { ApplyQueue } from "./apply-queue.js";
 import { DiskProgress } from "./disk-progress.js";
 import { hashText } from "./hash.js";
-import { applyConfigChange } from "./members.js";
+import { applyConfigEntry } from "./members.js";
 import { SessionTable } from "./sessions.js";
 import type { Result, SmEntry, StateMachine } from "./state-machine.js";
 import { MachineFailure, type RsmOptions } from "./types.js";
@@ -27,15 +25,6 @@ const BATCH_ENTRIES_MAX = 256;
 const BATCH_BYTES_MAX = 1024 * 1024;
 /** Weight of the newest batch in the running estimate of what an entry costs. */
 const COST_WEIGHT = 0.3;
-/** Stands for a config change entry that cannot be read: it is refused, alike on every replica. */
-const UNREADABLE_CHANGE: ConfigChange = {
-  kind: "remove",
-  replicaId: 0,
-  target: "",
-  expectedConfigChangeIndex: 0,
-  bootstrap: false,
-};
-
 /** Machines that take entries in batches. */
 interface BatchMachine {
   update(entries: readonly SmEntry[]): readonly Result[] | Promise<readonly Result[]>;
@@ -266,18 +255,8 @@ export class Applier {
       if (own) sink.onResult(key.sequence, entry.index, { value: entry.index });
       return;
     }
-    let change: ConfigChange = UNREADABLE_CHANGE;
-    let refusal: string | undefined;
-    try {
-      change = decodeConfigChange(entry.cmd);
-    } catch (error) {
-      refusal = `the change cannot be read: ${errorText(error)}`;
-    }
-    if (refusal === undefined) {
-      const outcome = applyConfigChange(this.#membership, change, entry.index);
-      this.#membership = outcome.membership;
-      refusal = outcome.refusal;
-    }
+    const { change, membership, refusal } = applyConfigEntry(this.#membership, entry);
+    this.#membership = membership;
     this.#options.sink.onConfigChange(entry.index, change, this.#membership, entry.key, refusal);
   }
 

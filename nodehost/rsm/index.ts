@@ -2,7 +2,13 @@
 export { createMachine } from "./create-machine.js";
 export { checkStateMachine, type MachineProblem } from "./machine-kit.js";
 export type { KitDisk } from "./machine-kit-disk.js";
-export { applyConfigChange, type ConfigChangeOutcome, membershipHash, normalizedTarget } from "./members.js";
+export {
+  applyConfigChange,
+  type ConfigChangeOutcome,
+  kindRefusal,
+  membershipHash,
+  normalizedTarget,
+} from "./members.js";
 export { Rsm } from "./rsm.js";
 export { type SessionLimits, SessionTable, type SessionVerdict, type SessionView } from "./sessions.js";
 export { readChunks } from "./snapshot-file.js";
@@ -38,3 +44,4 @@ export {
   type SnapshotStore,
   type SnapshotStream,
 } from "./types.js";
+export { WitnessRsm, witnessError } from "./witness.js";

@@ -3,16 +3,17 @@
  * refusal is an outcome like any other and is decided here, at apply, not at propose.
  *
  * Invariants: an accepted change sets configChangeIndex to its index (a shrink keeps it and raises the lineage), a
- * refused one changes nothing; an id is in at
- * most one group and never in `removed` as well; there is always a voter once there was one; no two members share a
- * target (the initial members are checked by whoever starts the shard). Called by Rsm; a proposer may call it
- * beforehand to refuse early.
+ * refused one changes nothing; an id is in at most one group and never in `removed` as well; who is a witness stays one
+ * until removed; there is always a voter once there was one; no two members share a target (the initial members are
+ * checked by whoever starts the shard). Called by Rsm and WitnessRsm; a proposer may call it to refuse early.
  */
 
 import { assertNever } from "../../shared/assert.js";
-import { encodeMembership } from "../../shared/codec/membership.js";
+import type { Entry } from "../../shared/codec/block.js";
+import { decodeConfigChange, encodeMembership } from "../../shared/codec/membership.js";
+import { errorText } from "../../shared/errors.js";
 import type { Index, ReplicaId, Target } from "../../shared/types/ids.js";
-import { type ConfigChange, type Membership, roleOf, targetOf } from "../../shared/types/membership.js";
+import { type ConfigChange, type Membership, type Role, roleOf, targetOf } from "../../shared/types/membership.js";
 import { hash64 } from "./hash.js";
 
 export interface ConfigChangeOutcome {
@@ -27,6 +28,46 @@ export function applyConfigChange(membership: Membership, change: ConfigChange, 
   const refusal = change.bootstrap ? bootstrapRefusal(membership, change) : refusalOf(membership, change);
   if (refusal !== undefined) return { membership, refusal };
   return { membership: changed(membership, change, index), refusal: undefined };
+}
+
+/** Stands for a config change entry that cannot be read: it is refused, alike on every replica. */
+const UNREADABLE_CHANGE: ConfigChange = {
+  kind: "remove",
+  replicaId: 0,
+  target: "",
+  expectedConfigChangeIndex: 0,
+  bootstrap: false,
+};
+
+/** Applies a config change entry. */
+export function applyConfigEntry(
+  membership: Membership,
+  { cmd, index }: Pick<Entry, "cmd" | "index">,
+): ConfigChangeOutcome & { readonly change: ConfigChange } {
+  let change: ConfigChange;
+  try {
+    change = decodeConfigChange(cmd);
+  } catch (error) {
+    return { change: UNREADABLE_CHANGE, membership, refusal: `the change cannot be read: ${errorText(error)}` };
+  }
+  return { change, ...applyConfigChange(membership, change, index) };
+}
+
+/**
+ * Why the change can never be accepted, whatever is applied meanwhile: who is a witness stays one, who holds data never
+ * becomes one. For who proposes.
+ */
+export function kindRefusal(
+  m: Membership,
+  { kind, replicaId }: Pick<ConfigChange, "kind" | "replicaId">,
+): string | undefined {
+  const role = roleOf(m, replicaId);
+  if (role === undefined || kind === "remove") return undefined;
+  return (role === "witness") === (kind === "addWitness") ? undefined : alreadyText(replicaId, role);
+}
+
+function alreadyText(replicaId: ReplicaId, role: Role): string {
+  return `replica ${replicaId} is a ${role} member already`;
 }
 
 /** Equal on two replicas exactly when their memberships are (lineage, CCI, members, targets, removed ids). */
@@ -77,7 +118,7 @@ function addRefusal(m: Membership, change: ConfigChange): string | undefined {
   const role = roleOf(m, replicaId);
   // Promotion: the target stays, the given one is ignored.
   if (role === "nonVoting" && kind === "addVoter") return undefined;
-  if (role !== undefined) return `replica ${replicaId} is a ${role} member already`;
+  if (role !== undefined) return alreadyText(replicaId, role);
   const wanted = normalizedTarget(target);
   if (wanted === "") return `replica ${replicaId} has no target`;
   for (const group of [m.voters, m.nonVotings, m.witnesses]) {

@@ -10,6 +10,7 @@ import { QUIESCE } from "./bank-quiesce.js";
 import { SESSION_MUTANTS } from "./bank-sessions.js";
 import { STORAGE } from "./bank-storage.js";
 import { TRANSFERS } from "./bank-transfers.js";
+import { WITNESSES } from "./bank-witnesses.js";
 import type { Mutant } from "./mutant.js";
 
 const RAFT = "nodehost/raft";
@@ -391,4 +392,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...DISK,
   ...QUIESCE,
   ...STORAGE,
+  ...WITNESSES,
 ];

@@ -10,8 +10,8 @@ import type { Index, Term } from "../../shared/types/ids.js";
 import { emptyMembership, type Membership } from "../../shared/types/membership.js";
 import type { SnapshotMeta } from "../../shared/types/message.js";
 import { DiskSide } from "./disk-side.js";
-import type { DecodedEntry, MachineState, SessionOutcome } from "./machine.js";
-import { type ApplierPort, type SimNode, Violation } from "./model.js";
+import { type DecodedEntry, type MachineState, type SessionOutcome, witnessState } from "./machine.js";
+import { type ApplierPort, SHARD_ID, type SimNode, Violation } from "./model.js";
 import { mix } from "./prng.js";
 import { EventKind } from "./queue.js";
 
@@ -94,6 +94,10 @@ export class Applier implements ApplierPort {
   }
 
   #load(meta: SnapshotMeta): void {
+    if (this.#node.witness) {
+      this.#restored(meta, witnessState(meta));
+      return;
+    }
     this.#node.snapshots.load(meta, (state) => {
       if (this.disk === undefined) this.#restored(meta, state);
       else this.disk.recover(meta, state, () => this.#restored(meta, state));
@@ -103,7 +107,8 @@ export class Applier implements ApplierPort {
   #restored(meta: SnapshotMeta, state: MachineState): void {
     const node = this.#node;
     node.world.checks.restored(node, meta, state);
-    node.world.ledger.installs += 1;
+    if (node.witness) node.world.ledger.witnessInstalls += 1;
+    else node.world.ledger.installs += 1;
     this.restoring = false;
     this.applied = state.applied;
     this.appliedTerm = meta.term;
@@ -114,7 +119,7 @@ export class Applier implements ApplierPort {
     this.#snapshotAt = state.applied;
     this.#queue = this.#queue.filter((block) => block.last > meta.index);
     node.core?.restored(meta);
-    node.snapshots.prune(meta);
+    if (!node.witness) node.snapshots.prune(meta);
     const next = this.#nextRestore;
     this.#nextRestore = undefined;
     if (next !== undefined) this.restore(next);
@@ -162,7 +167,7 @@ export class Applier implements ApplierPort {
     const node = this.#node;
     const { checks, ledger } = node.world;
     const outcome = this.#update(index, entry);
-    this.hash = mix(mix(this.hash, entry.fingerprint), this.updates);
+    if (!node.witness) this.hash = mix(mix(this.hash, entry.fingerprint), this.updates);
     this.applied = index;
     this.appliedTerm = term;
     let refusal: string | undefined;
@@ -183,8 +188,9 @@ export class Applier implements ApplierPort {
     checks.changed(node, index);
     if (this.membership.configChangeIndex > ledger.membership.configChangeIndex) {
       ledger.membership = this.membership;
-      const { voters, nonVotings } = this.membership;
-      for (const id of [...voters.keys(), ...nonVotings.keys()]) node.world.ensureNode(id);
+      const { voters, nonVotings, witnesses } = this.membership;
+      for (const id of [...voters.keys(), ...nonVotings.keys()]) node.world.ensureNode(id, false);
+      for (const id of witnesses.keys()) node.world.ensureNode(id, true);
     }
     node.core?.configChangeApplied(index, this.membership);
     checks.afterInput(node);
@@ -232,6 +238,11 @@ export class Applier implements ApplierPort {
     this.#snapshotAt = this.applied;
     world.ledger.snapshotCount += 1;
     const { applied, appliedTerm, disk } = this;
+    if (this.#node.witness) {
+      this.#saving = false;
+      this.#node.recordSnapshot(this.#witnessMeta(), applied);
+      return;
+    }
     const save = (state: MachineState): void => {
       snapshots.save(state, appliedTerm, (meta) => {
         this.#saving = false;
@@ -245,5 +256,10 @@ export class Applier implements ApplierPort {
     }
     const machineIndex = disk.progress.checkpointIndex(applied);
     disk.checkpoint(machineIndex, () => save({ ...state, disk: { machineIndex, content: undefined } }));
+  }
+
+  #witnessMeta(): SnapshotMeta {
+    const { applied: index, appliedTerm: term, membership } = this;
+    return { shardId: SHARD_ID, replicaId: this.#node.id, index, term, membership, sizeBytes: 0, directory: "" };
   }
 }

@@ -37,6 +37,9 @@ export class Ledger {
   rests = 0;
   /** Snapshots of other replicas restored. */
   installs = 0;
+  /** Commits for which the voters alone were no quorum, and empty snapshots restored by witnesses. */
+  witnessCommits = 0;
+  witnessInstalls = 0;
   transfersDone = 0;
   transfersAborted = 0;
   /** Learners that became voters by policy, and that a leader gave up. */

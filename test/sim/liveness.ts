@@ -3,6 +3,7 @@
  * must be one leader, a fresh write and a fresh read must succeed, and all members must come to hold the same log. As
  * long as members visibly catch up the clock starts anew: a long log through a narrow window takes its time.
  */
+import { roleOf } from "../../shared/types/membership.js";
 import { type SimNode, Violation, type World } from "./model.js";
 
 const TIMEOUTS = 20;
@@ -62,8 +63,7 @@ export class Liveness {
   }
 
   #isMember(node: SimNode): boolean {
-    const { voters, nonVotings } = this.#world.ledger.membership;
-    return voters.has(node.id) || nonVotings.has(node.id);
+    return roleOf(this.#world.ledger.membership, node.id) !== undefined;
   }
 
   /** Every timeout: ask again, and give more time to those who catch up. */
@@ -96,22 +96,25 @@ export class Liveness {
       if (!this.#isMember(node)) continue;
       const { core, applier } = node;
       if (core === undefined || core.term !== term || core.leaderId !== leader.id) return false;
-      if (core.last !== last || applier.applied !== commit || applier.hash !== leader.applier.hash) return false;
+      if (core.last !== last || applier.applied !== commit) return false;
+      if (!node.witness && applier.hash !== leader.applier.hash) return false;
     }
     return true;
   }
 
   /**
-   * The one end that Raft with changes at apply cannot avoid: of two voters one was removed and stopped, and the other
-   * never heard that this is committed, so it asks a replica that is gone for its vote.
+   * The one end that Raft with changes at apply cannot avoid: of two members that count one was removed and stopped,
+   * and the other never heard that this is committed, so it asks a replica that is gone for its vote.
    */
   #stranded(): boolean {
     const { membership } = this.#world.ledger;
-    if (membership.voters.size !== 1) return false;
+    if (membership.voters.size !== 1 || membership.witnesses.size > 0) return false;
     for (const id of membership.voters.keys()) {
-      const voters = this.#world.node(id)?.core?.membership.voters;
-      if (voters?.size !== 2) return false;
-      for (const other of voters.keys()) if (this.#world.node(other)?.core === undefined) return true;
+      const known = this.#world.node(id)?.core?.membership;
+      if (known === undefined || known.voters.size + known.witnesses.size !== 2) return false;
+      for (const other of [...known.voters.keys(), ...known.witnesses.keys()]) {
+        if (this.#world.node(other)?.core === undefined) return true;
+      }
     }
     return false;
   }
@@ -126,7 +129,7 @@ export class Liveness {
 /** State of one node in one line. */
 export function describeNode(node: SimNode, member: boolean): string {
   const { core, applier, disk } = node;
-  const who = `n${node.id}${member ? "" : " (no member)"}`;
+  const who = `n${node.id}${node.witness ? " (witness)" : ""}${member ? "" : " (no member)"}`;
   const { hardState, log } = disk;
   const durable = `disk term ${hardState.term} vote ${hardState.vote} log ${log.first}..${log.last}`;
   if (core === undefined) return `${who} down, ${durable}`;
@@ -134,6 +137,7 @@ export function describeNode(node: SimNode, member: boolean): string {
   const peers = core.status().peers.map((p) => `${p.replicaId}:${p.state} ${p.match}/${p.next}`);
   const members = [...applier.membership.voters.keys()].join(",");
   const learners = [...applier.membership.nonVotings.keys()].join(",");
-  const shape = `applied ${applier.applied} voters ${members}; non-voting ${learners}`;
+  const witnesses = [...applier.membership.witnesses.keys()].join(",");
+  const shape = `applied ${applier.applied} voters ${members}; non-voting ${learners}; witnesses ${witnesses}`;
   return `${who} ${volatile} ${shape}; ${durable} ${peers.join(", ")}`;
 }

@@ -8,6 +8,7 @@ import { EntryBlock, type EntrySession, EntryType, entriesOf } from "../../share
 import { decodeConfigChange } from "../../shared/codec/membership.js";
 import type { Index, ReplicaId, RequestKey } from "../../shared/types/ids.js";
 import type { ConfigChange, Membership } from "../../shared/types/membership.js";
+import type { SnapshotMeta } from "../../shared/types/message.js";
 import type { SessionRefusal } from "../../shared/types/session.js";
 import type { MachineContent } from "./disk-machine.js";
 import { mix } from "./prng.js";
@@ -88,6 +89,11 @@ export interface DiskState {
   readonly machineIndex: Index;
   /** Only while it is on its way to another node, and there until that has taken it over. */
   readonly content: MachineContent | undefined;
+}
+
+/** All that a witness has: where it is, and the membership. */
+export function witnessState(meta: SnapshotMeta): MachineState {
+  return { applied: meta.index, hash: 0, membership: meta.membership, updates: 0, sessions: new Uint8Array(0) };
 }
 
 /** Canonical text of a membership, for comparing replicas. */

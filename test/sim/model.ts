@@ -81,7 +81,7 @@ export interface World {
   /** Calls later; the call of a node is dropped if it crashed meanwhile. */
   after(delayMs: number, kind: EventKind, node: SimNode | undefined, call: () => void): void;
   /** A replica that joins by a membership change: empty log, empty membership. */
-  ensureNode(id: ReplicaId): void;
+  ensureNode(id: ReplicaId, witness: boolean): void;
   /** Runs the next event. False when nothing is left to do. */
   step(): boolean;
   /** Promises may be able to go on: `settle` must be awaited before the next event. */
@@ -102,6 +102,8 @@ export interface Seen {
 
 export interface SimNode {
   readonly id: ReplicaId;
+  /** For life: as what it became a member. */
+  readonly witness: boolean;
   readonly world: World;
   readonly disk: NodeDisk;
   readonly snapshots: NodeSnapshots;

@@ -9,6 +9,7 @@ import {
   type Message,
   MessageType,
   type SnapshotMeta,
+  witnessSnapshot,
 } from "../../shared/types/message.js";
 import { type NetworkPort, NODES_MAX, SHARD_ID, type SimNode, type World } from "./model.js";
 import type { Prng } from "./prng.js";
@@ -22,6 +23,7 @@ export class Network implements NetworkPort {
   readonly #world: World;
   readonly #random: Prng;
   readonly #cut = new Uint8Array(SIDE * SIDE);
+  readonly #misrouting: Prng;
   readonly #old: Message[] = [];
   readonly #streams: SnapshotStreams;
   #sent = 0;
@@ -30,6 +32,7 @@ export class Network implements NetworkPort {
     this.#world = world;
     this.#random = random;
     this.#streams = new SnapshotStreams(world, world.stream(14));
+    this.#misrouting = world.stream(30);
   }
 
   send(message: Message): void {
@@ -56,6 +59,20 @@ export class Network implements NetworkPort {
     }
     if (r.chance(options.duplicateChance)) this.#push(message, this.#delay());
     if (r.chance(options.replayChance)) this.#push(r.pick(this.#old), this.#delay());
+    if (options.misrouteChance > 0) this.#misroute(message);
+  }
+
+  /** What is for a witness reaches somebody who holds data, or the other way round. */
+  #misroute(message: Message): void {
+    const { nodes, options } = this.#world;
+    const r = this.#misrouting;
+    if (message.type !== MessageType.Replicate && message.type !== MessageType.InstallSnapshot) return;
+    // Snapshots are rare, and seldom newer than what the wrong receiver has.
+    const chance = message.type === MessageType.InstallSnapshot ? 0.5 : options.misrouteChance;
+    if (!r.chance(chance)) return;
+    const witness = nodes.get(message.to)?.witness;
+    const others = [...nodes.values()].filter((node) => node.witness !== witness && node.id !== message.from);
+    if (others.length > 0) this.#push({ ...message, to: r.pick(others).id }, 1 + r.int(20));
   }
 
   /** Hands a message to its node. False if it was lost. */
@@ -81,6 +98,7 @@ export class Network implements NetworkPort {
         meta !== undefined && !this.#isCut(node.id, request.to) && world.node(request.to)?.core !== undefined;
       const ok = reached && !(world.faults && r.chance(world.options.dropChance));
       if (!ok || meta === undefined) node.snapshotSent(request.to, meta?.index ?? 0, false);
+      else if (request.witness) this.#install(node, request, witnessSnapshot(meta));
       else if (world.options.onDisk) this.#stream(node, request);
       else if (world.options.wal) this.#streams.send(node, request, meta);
       else this.#install(node, request, meta);
@@ -113,6 +131,7 @@ export class Network implements NetworkPort {
       lineage,
       snapshot: meta,
     };
+    this.#world.checks.sent(node, message);
     this.send(message);
     node.snapshotSent(to, meta.index, true);
   }

@@ -13,7 +13,7 @@ import { Desk } from "./desk.js";
 import type { NodeDisk, NodeSnapshots } from "./disk.js";
 import { ModelMachine } from "./disk-machine.js";
 import { SimLog } from "./log.js";
-import type { MachineState } from "./machine.js";
+import { type MachineState, witnessState } from "./machine.js";
 import { type CrashPoint, type Seen, SHARD_ID, type SimNode, Violation, type World } from "./model.js";
 import { protocolConfig } from "./options-protocol.js";
 import type { Prng } from "./prng.js";
@@ -23,6 +23,7 @@ import { createStorage } from "./storage.js";
 
 export class ReplicaNode implements SimNode {
   readonly id: ReplicaId;
+  readonly witness: boolean;
   readonly world: World;
   readonly disk: NodeDisk;
   readonly snapshots: NodeSnapshots;
@@ -51,11 +52,12 @@ export class ReplicaNode implements SimNode {
   #clockOffset = 0;
   #collecting = false;
 
-  constructor(world: World, id: ReplicaId) {
+  constructor(world: World, id: ReplicaId, witness: boolean) {
     this.id = id;
+    this.witness = witness;
     this.world = world;
     this.random = world.stream(100 + id);
-    this.machine = world.options.onDisk ? new ModelMachine() : undefined;
+    this.machine = world.options.onDisk && !witness ? new ModelMachine() : undefined;
     this.applier = new Applier(this);
     this.desk = new Desk(this);
     const { disk, snapshots } = createStorage(this);
@@ -97,8 +99,9 @@ export class ReplicaNode implements SimNode {
     this.#clockRate = 1 + (this.random.float() * 2 - 1) * skew;
     this.#clockOffset = this.random.int(100_000) - Math.floor(world.now * this.#clockRate);
     disk.open(() => {
-      if (disk.snapshot === undefined) this.#run(undefined);
-      else this.snapshots.load(disk.snapshot, (state) => this.#run(state));
+      const { snapshot } = disk;
+      if (snapshot === undefined || this.witness) this.#run(snapshot && witnessState(snapshot));
+      else this.snapshots.load(snapshot, (state) => this.#run(state));
     });
   }
 
@@ -116,12 +119,8 @@ export class ReplicaNode implements SimNode {
       crc32,
       nowMs: this.clock(),
     });
-    Object.assign(this.seen, {
-      term: this.core.term,
-      commit: this.core.commit,
-      applied: this.core.applied,
-      leaderTerm: 0,
-    });
+    const { term, commit, applied } = this.core;
+    Object.assign(this.seen, { term, commit, applied, leaderTerm: 0 });
     this.pulse = new PulseWatch(this);
     world.checks.started(this);
     this.pulse.begin();
@@ -150,7 +149,7 @@ export class ReplicaNode implements SimNode {
       replicaId: this.id,
       electionTimeoutMs: o.electionTimeoutMs,
       heartbeatIntervalMs: o.heartbeatIntervalMs,
-      witness: false,
+      witness: this.witness,
       quiesceAfterMs: o.quiesceAfterMs,
       inflightBytesMax: o.inflightBytesMax,
       inflightMessagesMax: o.inflightMessagesMax,
@@ -347,7 +346,7 @@ export class ReplicaNode implements SimNode {
       if (this.core === undefined || this.disk.snapshot !== meta) return;
       this.view.compactTo(compactTo);
       this.core.snapshotCreated(meta, compactTo);
-      this.snapshots.prune(meta);
+      if (!this.witness) this.snapshots.prune(meta);
       this.touched();
     };
     this.disk.write({ update: undefined, ownSnapshot: { meta, compactTo }, done });

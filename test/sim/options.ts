@@ -11,6 +11,8 @@ export interface SimOptions extends ProtocolOptions {
   // cluster
   readonly voters: number;
   readonly learners: number;
+  /** At the beginning, in shards of up to four voters. */
+  readonly witnesses: number;
   // core
   readonly electionTimeoutMs: number;
   readonly heartbeatIntervalMs: number;
@@ -59,6 +61,13 @@ export interface SimOptions extends ProtocolOptions {
   readonly sessionChurn: number;
   /** How many answers behind a client may be with telling that it has them. */
   readonly sessionLag: number;
+  // witnesses
+  /** 0 = none. Things are asked of witnesses that they must not do. */
+  readonly witnessEveryMs: number;
+  /** How often it is a membership change, allowed or not, that is asked for. */
+  readonly witnessChange: number;
+  /** A message with entries or a snapshot also reaches a member of the other kind. */
+  readonly misrouteChance: number;
   // requests
   /** A request's time-out is uniform up to twice this. */
   readonly requestTimeoutMs: number;
@@ -165,6 +174,7 @@ export function drawOptions(seed: number, steps: number): SimOptions {
     ...drawNemesis(r, T),
     ...drawTransfers(r, T),
     ...drawSessions(new Prng(seed, 2), T),
+    ...drawWitnesses(new Prng(seed, 3), T, voters),
     ...drawMachine(new Prng(seed, 6), T),
     ...drawStorage(new Prng(seed, 7), T),
     ...drawProtocol(seed, T),
@@ -201,6 +211,17 @@ function drawSessions(r: Prng, T: number) {
     sessionRetryMs: r.logRange(1, 4 * T),
     sessionChurn: on() ? r.float() ** 2 * 0.5 : 0,
     sessionLag: on() ? r.range(1, 4) : 0,
+  };
+}
+
+function drawWitnesses(r: Prng, T: number, voters: number) {
+  const on = (probability = 0.5): boolean => r.chance(probability);
+  const some = on(0.4) && voters <= 4;
+  return {
+    witnesses: some ? r.pick([0, 1, 1, 1, 1, 2]) : 0,
+    witnessEveryMs: some ? r.logRange(Math.floor(T / 2), 10 * T) : 0,
+    witnessChange: on(0.7) ? r.float() : 0,
+    misrouteChance: some && on() ? r.float() ** 2 * 0.05 : 0,
   };
 }
 

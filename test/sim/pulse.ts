@@ -5,6 +5,7 @@
  * overtaken as messages are. Without the knob `quiesceAfterMs` there are none.
  */
 import type { ReplicaId, Term, TimeMs } from "../../shared/types/ids.js";
+import { roleOf } from "../../shared/types/membership.js";
 import type { SimNode, World } from "./model.js";
 import { EventKind } from "./queue.js";
 
@@ -144,7 +145,8 @@ export class PulseWatch {
 
 /** True if every member rests. */
 export function allRest(world: World): boolean {
-  const { voters, nonVotings } = world.ledger.membership;
-  for (const id of [...voters.keys(), ...nonVotings.keys()]) if (world.node(id)?.core?.quiesced !== true) return false;
+  for (const node of world.nodes.values()) {
+    if (roleOf(world.ledger.membership, node.id) !== undefined && node.core?.quiesced !== true) return false;
+  }
   return true;
 }

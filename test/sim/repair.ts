@@ -6,7 +6,7 @@
 import { EntryType } from "../../shared/codec/block.js";
 import { encodeConfigChange } from "../../shared/codec/membership.js";
 import type { ReplicaId } from "../../shared/types/ids.js";
-import { type ConfigChange, type Membership, quorumSize } from "../../shared/types/membership.js";
+import type { ConfigChange, Membership } from "../../shared/types/membership.js";
 import { NODES_MAX, type RepairPort, type SimNode, type World } from "./model.js";
 import type { Prng } from "./prng.js";
 import { EventKind } from "./queue.js";
@@ -27,24 +27,41 @@ export class Repair implements RepairPort {
     return this.#members().some((node) => node.refused !== undefined || node.disk.damaged !== undefined);
   }
 
-  /** Voters that can still run are no quorum any more: whatever is promised, the shard must stand still. */
+  /** Nobody who can still run could be elected: whatever is promised, the shard must stand still. */
   get hopeless(): boolean {
     if (!this.#canServe(this.#world.ledger.membership, undefined)) return true;
     return this.#views().every((membership) => !this.#canServe(membership, undefined));
   }
 
-  /** Membership changes are in force at apply: what each replica believes of the quorum counts, not only the newest. */
+  /**
+   * Membership changes are in force at apply: what each replica believes of the quorum counts, not only the newest.
+   * Beside a witness a voter may be the only one that holds what is committed, or will be until its damage is noticed.
+   */
   canDoWithout(node: SimNode): boolean {
-    return [this.#world.ledger.membership, ...this.#views()].every((membership) => this.#canServe(membership, node));
+    return [this.#world.ledger.membership, ...this.#views()].every((membership) => {
+      const needed = membership.witnesses.size > 0 && membership.voters.has(node.id);
+      return !needed && this.#canServe(membership, node);
+    });
   }
 
-  #canServe(membership: Membership, without: SimNode | undefined): boolean {
-    const { voters, witnesses } = membership;
+  /** Some voter would get a quorum of votes, by the logs on the disks. Who was never started has none. */
+  #canServe({ voters, witnesses }: Membership, without: SimNode | undefined): boolean {
     const able = [...voters.keys(), ...witnesses.keys()].filter((id) => {
       const node = this.#world.node(id);
       return node !== without && node?.refused === undefined;
     });
-    return able.length >= quorumSize(membership);
+    const quorum = Math.floor((voters.size + witnesses.size) / 2) + 1;
+    return able.some((id) => voters.has(id) && able.filter((other) => this.#isUpToDate(id, other)).length >= quorum);
+  }
+
+  #isUpToDate(candidate: ReplicaId, voter: ReplicaId): boolean {
+    const [a, b] = [this.#lastOf(candidate), this.#lastOf(voter)];
+    return a.term > b.term || (a.term === b.term && a.index >= b.index);
+  }
+
+  #lastOf(id: ReplicaId): { readonly term: number; readonly index: number } {
+    const log = this.#world.node(id)?.disk.log;
+    return { term: log?.term(log.last) ?? 0, index: log?.last ?? 0 };
   }
 
   /** Of the voters that can still run. */
@@ -75,12 +92,13 @@ export class Repair implements RepairPort {
     const lost = this.#members().find((node) => node.refused !== undefined);
     const leader = this.#world.leader();
     if (lost === undefined || leader === undefined) return;
-    const { voters } = this.#world.ledger.membership;
+    const { voters, witnesses } = this.#world.ledger.membership;
     const successor = this.#successors.get(lost.id) ?? this.#freshId();
     const r = this.#random;
     if (successor !== undefined && this.#world.node(successor) === undefined && r.chance(0.5)) {
       this.#successors.set(lost.id, successor);
-      const kind = voters.has(lost.id) && r.chance(0.5) ? "addVoter" : "addNonVoting";
+      const like = voters.has(lost.id) ? "addVoter" : witnesses.has(lost.id) ? "addWitness" : "addNonVoting";
+      const kind = r.chance(0.5) ? like : "addNonVoting";
       this.#propose(leader, { kind, replicaId: successor, target: `host-${successor}` });
     } else this.#propose(leader, { kind: "remove", replicaId: lost.id, target: "" });
   }

@@ -2,6 +2,7 @@
  * What a person needs to look into a failed seed. Runs it once more, recorded: that it fails again in the same way
  * is the first thing to know, because a run that does not repeat itself is a bug of the simulator.
  */
+import { roleOf } from "../../shared/types/membership.js";
 import { activeOptions } from "./calm.js";
 import { type DiagramSize, drawDiagram } from "./diagram.js";
 import { describeNode } from "./liveness.js";
@@ -38,10 +39,10 @@ export async function explain(request: RunRequest, first: RunResult, again = com
   }
   lines.push(`options: ${formatOptions(options)}`);
   if (world !== undefined) {
-    const { voters, nonVotings } = world.ledger.membership;
+    const { membership } = world.ledger;
     lines.push(`at ${world.now} ms, step ${world.steps}${world.faults ? "" : ", after the faults"}; nodes:`);
     for (const node of world.nodes.values()) {
-      lines.push(`  ${describeNode(node, voters.has(node.id) || nonVotings.has(node.id))}`);
+      lines.push(`  ${describeNode(node, roleOf(membership, node.id) !== undefined)}`);
     }
   }
   lines.push("last events:", ...events.slice(-EVENTS).map(({ line }) => `  ${formatLine(line)}`), "");

@@ -42,6 +42,8 @@ export interface Coverage {
   readonly crashes: number;
   readonly rests: number;
   readonly installs: number;
+  readonly witnessCommits: number;
+  readonly witnessInstalls: number;
   readonly transfers: number;
   readonly aborts: number;
   readonly promoted: number;
@@ -65,6 +67,8 @@ export function addCoverage(a: Coverage, b: Coverage): Coverage {
     crashes: a.crashes + b.crashes,
     rests: a.rests + b.rests,
     installs: a.installs + b.installs,
+    witnessCommits: a.witnessCommits + b.witnessCommits,
+    witnessInstalls: a.witnessInstalls + b.witnessInstalls,
     transfers: a.transfers + b.transfers,
     aborts: a.aborts + b.aborts,
     promoted: a.promoted + b.promoted,
@@ -123,6 +127,8 @@ export function coverageOf(world: SimulatedWorld | undefined): Coverage {
     crashes: ledger?.crashes ?? 0,
     rests: ledger?.rests ?? 0,
     installs: ledger?.installs ?? 0,
+    witnessCommits: ledger?.witnessCommits ?? 0,
+    witnessInstalls: ledger?.witnessInstalls ?? 0,
     transfers: ledger?.transfersDone ?? 0,
     aborts: ledger?.transfersAborted ?? 0,
     promoted: ledger?.promoted ?? 0,

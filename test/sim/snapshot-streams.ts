@@ -119,10 +119,11 @@ export class SnapshotStreams {
   }
 
   #told(from: SimNode, { to, term }: SnapshotRequest, snapshot: SnapshotMeta): void {
-    const { queue, now } = this.#world;
+    const { queue, now, checks } = this.#world;
     const { lineage } = snapshot.membership;
     const type = MessageType.InstallSnapshot;
     const message: InstallSnapshotMessage = { type, shardId: SHARD_ID, from: from.id, to, term, lineage, snapshot };
+    checks.sent(from, message);
     queue.push({ time: now, kind: EventKind.Message, nodeId: to, epoch: 0, message, call: undefined });
   }
 

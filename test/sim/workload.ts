@@ -4,15 +4,15 @@
  */
 import { EntryType } from "../../shared/codec/block.js";
 import { encodeConfigChange } from "../../shared/codec/membership.js";
-import type { ReplicaId } from "../../shared/types/ids.js";
 import type { ConfigChange } from "../../shared/types/membership.js";
 import { MessageType } from "../../shared/types/message.js";
 import type { SessionOutcome } from "./machine.js";
-import { NODES_MAX, SHARD_ID, type SimNode, type WorkloadPort, type World } from "./model.js";
+import { SHARD_ID, type SimNode, type WorkloadPort, type World } from "./model.js";
 import type { Prng } from "./prng.js";
 import { EventKind } from "./queue.js";
 import { SessionClients } from "./session-clients.js";
 import { drawTarget } from "./transfers.js";
+import { freshId, WitnessTroubles } from "./witnesses.js";
 
 const VOTERS_MAX = 5;
 const LEARNERS_MAX = 2;
@@ -32,13 +32,15 @@ export class Workload implements WorkloadPort {
 
   begin(): void {
     const { proposeEveryMs, readEveryMs, configEveryMs, disturbEveryMs } = this.#world.options;
-    const { transferEveryMs, sessionEveryMs } = this.#world.options;
+    const { transferEveryMs, sessionEveryMs, witnessEveryMs } = this.#world.options;
     this.#every(proposeEveryMs, (node) => this.write(node));
     this.#every(readEveryMs, (node) => this.read(node));
     this.#every(configEveryMs, (node) => this.#change(node));
     this.#every(disturbEveryMs, (node) => this.#disturb(node));
     this.#every(transferEveryMs, (node) => node.desk.transfer(drawTarget(this.#world, node, this.#random)));
     if (this.#sessions.count > 0) this.#every(sessionEveryMs, (node) => this.#sessions.act(node));
+    const troubles = new WitnessTroubles(this.#world, this.#world.stream(31));
+    this.#every(witnessEveryMs, (node) => troubles.act(node));
   }
 
   #every(meanMs: number, call: (node: SimNode) => void): void {
@@ -102,7 +104,7 @@ export class Workload implements WorkloadPort {
   #drawChange(): Pick<ConfigChange, "kind" | "replicaId" | "target"> | undefined {
     const r = this.#random;
     const { voters, nonVotings, removed } = this.#world.ledger.membership;
-    const fresh = this.#freshId();
+    const fresh = freshId(this.#world);
     const draw = r.float();
     if (draw < 0.3 && fresh !== undefined && nonVotings.size < LEARNERS_MAX) {
       return { kind: "addNonVoting", replicaId: fresh, target: `host-${fresh}` };
@@ -119,14 +121,6 @@ export class Workload implements WorkloadPort {
       return { kind: "addVoter", replicaId: id, target: `host-${id}` };
     }
     if (draw < 0.95) return { kind: "remove", replicaId: r.pick([...voters.keys(), ...nonVotings.keys()]), target: "" };
-    return undefined;
-  }
-
-  #freshId(): ReplicaId | undefined {
-    const { voters, nonVotings, removed } = this.#world.ledger.membership;
-    for (let id = 1; id <= NODES_MAX; id++) {
-      if (!voters.has(id) && !nonVotings.has(id) && !removed.has(id)) return id;
-    }
     return undefined;
   }
 

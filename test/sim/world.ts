@@ -100,9 +100,9 @@ export class SimulatedWorld implements World {
   }
 
   /** A replica that joins by a membership change: empty log, empty membership. */
-  ensureNode(id: ReplicaId): void {
+  ensureNode(id: ReplicaId, witness: boolean): void {
     if (this.nodes.has(id)) return;
-    const node = new ReplicaNode(this, id);
+    const node = new ReplicaNode(this, id, witness);
     this.nodes.set(id, node);
     node.start();
   }
@@ -159,7 +159,7 @@ export class SimulatedWorld implements World {
 
   /** Starts the initial replicas, the clients and the nemesis. */
   begin(): void {
-    const { voters, nonVotings } = this.initialMembership;
+    const { voters, nonVotings, witnesses } = this.initialMembership;
     const { ledger } = this;
     for (let i = this.bootstrapBlock.first; i <= this.bootstrapBlock.last; i++) {
       ledger.terms[i] = 1;
@@ -168,11 +168,13 @@ export class SimulatedWorld implements World {
     ledger.commit = this.bootstrapBlock.last;
     ledger.membership = this.initialMembership;
     for (const id of [...voters.keys(), ...nonVotings.keys()]) {
-      const node = new ReplicaNode(this, id);
+      const node = new ReplicaNode(this, id, false);
       node.bootstrap(this.bootstrapBlock);
       this.nodes.set(id, node);
     }
     for (const node of this.nodes.values()) node.start();
+    // Witnesses join with nothing, as in the engine.
+    for (const id of witnesses.keys()) this.ensureNode(id, true);
     this.nemesis.begin();
     this.storageNemesis.begin();
     this.workload.begin();
@@ -182,9 +184,13 @@ export class SimulatedWorld implements World {
 function initialMembers(options: SimOptions): Membership {
   const voters = new Map<ReplicaId, string>();
   const nonVotings = new Map<ReplicaId, string>();
-  for (let id = 1; id <= options.voters; id++) voters.set(id, `host-${id}`);
-  for (let i = 1; i <= options.learners; i++) nonVotings.set(options.voters + i, `host-${options.voters + i}`);
-  return { ...emptyMembership(), voters, nonVotings };
+  const witnesses = new Map<ReplicaId, string>();
+  const { voters: v, learners, witnesses: w } = options;
+  for (let id = 1; id <= v + learners + w; id++) {
+    const group = id <= v ? voters : id <= v + learners ? nonVotings : witnesses;
+    group.set(id, `host-${id}`);
+  }
+  return { ...emptyMembership(), voters, nonVotings, witnesses };
 }
 
 function bootstrapBody(members: Membership): BlockBody {
@@ -193,6 +199,7 @@ function bootstrapBody(members: Membership): BlockBody {
   for (const [kind, group] of [
     ["addVoter", members.voters],
     ["addNonVoting", members.nonVotings],
+    ["addWitness", members.witnesses],
   ] as const) {
     for (const [replicaId, target] of group) {
       const change = { kind, replicaId, target, expectedConfigChangeIndex: 0, bootstrap: true };

@@ -20,6 +20,7 @@ import { readsAreFresh } from "./r16.js";
 import { membershipAgrees } from "./r17.js";
 import { requestsAreAnswered } from "./r18.js";
 import { transfersAreSafe } from "./r19.js";
+import { witnessesHoldNothing } from "./r20.js";
 import { restIsEarned } from "./r21.js";
 import { promotionsAreEarned } from "./r22.js";
 import { memoryIsBounded } from "./r23.js";
@@ -44,6 +45,7 @@ export function createInvariants(world: World): readonly Invariant[] {
     readsAreFresh,
     membershipAgrees,
     transfersAreSafe,
+    witnessesHoldNothing,
     restIsEarned,
     promotionsAreEarned,
     memoryIsBounded,

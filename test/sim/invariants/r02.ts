@@ -1,10 +1,14 @@
-/** R2: the same (index, term) names the same entry with the same predecessor, in every log that ever was. */
-import { type Invariant, Violation, type World } from "../model.js";
+/**
+ * R2: the same (index, term) names the same entry with the same predecessor, in every log that ever was. A witness
+ * holds it as metadata of that entry.
+ */
+import { type EntryBlock, EntryType } from "../../../shared/codec/block.js";
+import { type Invariant, type SimNode, Violation, type World } from "../model.js";
 
 /** One entry as first seen. Entries of other terms at the same index hang on `next`. */
 interface Known {
   readonly term: number;
-  readonly bytes: Uint8Array;
+  readonly block: EntryBlock;
   readonly previousTerm: number;
   readonly next: Known | undefined;
 }
@@ -14,8 +18,15 @@ function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a === b || Buffer.compare(a, b) === 0;
 }
 
-export function logMatching(_world: World): Invariant {
+export function logMatching(world: World): Invariant {
   const known: (Known | undefined)[] = [];
+  const isSame = (node: SimNode, index: number, ours: EntryBlock, theirs: EntryBlock): boolean => {
+    if (!node.witness) return sameBytes(ours.bytes, theirs.bytes);
+    const here = world.decoder.decode(ours)[index - ours.baseIndex];
+    const there = world.decoder.decode(theirs)[index - theirs.baseIndex];
+    if (there?.type === EntryType.ConfigChange) return here?.fingerprint === there.fingerprint;
+    return here?.type === EntryType.Metadata;
+  };
   return {
     id: "R2",
     text: "same (index, term) means same entry and same prefix",
@@ -35,8 +46,14 @@ export function logMatching(_world: World): Invariant {
           let found = first;
           while (found !== undefined && found.term !== block.term) found = found.next;
           if (found === undefined) {
-            known[index] = { term: block.term, bytes: block.bytes, previousTerm: previous, next: first };
-          } else if (!sameBytes(found.bytes, block.bytes) || found.previousTerm !== previous) {
+            if (!node.witness) known[index] = { term: block.term, block, previousTerm: previous, next: first };
+            else if (index > world.bootstrapBlock.last) {
+              throw new Violation(
+                "R2",
+                `witness ${node.id} has entry ${index} of term ${block.term}, nobody else had it`,
+              );
+            }
+          } else if (!isSame(node, index, block, found.block) || found.previousTerm !== previous) {
             throw new Violation("R2", `node ${node.id} has another entry ${index} of term ${block.term}`);
           }
           previous = block.term;

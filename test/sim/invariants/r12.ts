@@ -30,7 +30,8 @@ export function oneChangeAtATime(world: World): Invariant {
       const after = node.membership;
       if (after.configChangeIndex <= before.configChangeIndex || before.configChangeIndex < world.bootstrapBlock.last)
         return;
-      const all = new Set([...before.voters.keys(), ...after.voters.keys()]);
+      const groups = [before.voters, before.witnesses, after.voters, after.witnesses];
+      const all = new Set(groups.flatMap((group) => [...group.keys()]));
       if (quorumSize(before) + quorumSize(after) <= all.size) {
         throw new Violation(
           "R12",

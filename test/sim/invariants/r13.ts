@@ -1,6 +1,6 @@
 /**
- * R13: only voters of the applied membership campaign, lead and are counted, and only when all that is committed of the
- * membership is applied; only removed replicas are told so.
+ * R13: only voters of the applied membership campaign and lead, and only when all that is committed of the membership
+ * is applied; only voters and witnesses are counted; only removed replicas are told so.
  */
 
 import { quorumSize } from "../../../shared/types/membership.js";
@@ -39,19 +39,17 @@ export function onlyVotersCount(world: World): Invariant {
     onLeader(node) {
       const { core } = node;
       if (core === undefined) return;
-      const { voters } = core.membership;
+      const { voters, witnesses } = core.membership;
       const known = grants.get(node.id);
       let votes = 0;
-      for (const id of voters.keys()) {
+      for (const id of [...voters.keys(), ...witnesses.keys()]) {
         if (id === node.id ? node.disk.votes.get(core.term) === id : known?.term === core.term && known.from.has(id)) {
           votes += 1;
         }
       }
       if (votes < quorumSize(core.membership)) {
-        throw new Violation(
-          "R13",
-          `node ${node.id} leads term ${core.term} with ${votes} votes of ${voters.size} voters`,
-        );
+        const all = `${voters.size} voters and ${witnesses.size} witnesses`;
+        throw new Violation("R13", `node ${node.id} leads term ${core.term} with ${votes} votes of ${all}`);
       }
     },
     afterInput(node) {

@@ -43,7 +43,7 @@ export function readsAreFresh(world: World): Invariant {
     const request = now.asked.get(keyNumber(key));
     if (request === undefined || request.configChangeIndex !== membership.configChangeIndex) return;
     let confirmed = 0;
-    for (const id of membership.voters.keys()) {
+    for (const id of [...membership.voters.keys(), ...membership.witnesses.keys()]) {
       if (id === node.id || (now.answered.get(id) ?? 0) > request.round) confirmed += 1;
     }
     if (confirmed < quorumSize(membership)) {

@@ -7,6 +7,7 @@
  */
 
 import type { ReplicaId, Term, TimeMs } from "../../../shared/types/ids.js";
+import { roleOf } from "../../../shared/types/membership.js";
 import { MessageType } from "../../../shared/types/message.js";
 import { unappliedChange } from "../changes.js";
 import { type Invariant, type SimNode, Violation, type World } from "../model.js";
@@ -72,15 +73,16 @@ function mayLead(world: World, node: SimNode): void {
   if (core === undefined) return;
   const who = `leader ${node.id} rests`;
   const { told } = node.pulse;
-  const { voters } = core.membership;
-  const resting = [...voters.keys()].filter((id) => id === node.id || told.has(id));
-  if (resting.length * 2 <= voters.size) throw new Violation("R21", `${who} without a quorum`);
+  const { voters, witnesses } = core.membership;
+  const counting = [...voters.keys(), ...witnesses.keys()];
+  const resting = counting.filter((id) => id === node.id || told.has(id));
+  if (resting.length * 2 <= counting.length) throw new Violation("R21", `${who} without a quorum`);
   if (core.commit !== view.last || disk.log.last !== view.last) {
     throw new Violation("R21", `${who} with commit ${core.commit}, durable ${disk.log.last} of ${view.last}`);
   }
   for (const id of told) {
     const other = world.node(id)?.disk;
-    if (other === undefined || !(voters.has(id) || core.membership.nonVotings.has(id))) continue;
+    if (other === undefined || roleOf(core.membership, id) === undefined) continue;
     if (other.hardState.term > core.term) continue;
     if (other.log.last !== view.last || other.log.term(view.last) !== view.term(view.last)) {
       throw new Violation("R21", `${who} at ${view.last} while ${id} is at ${other.log.last}`);
