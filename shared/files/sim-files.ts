@@ -119,6 +119,12 @@ export class SimDisk implements Files {
     return bytes;
   }
 
+  /** The same of a directory. */
+  peekNames(path: string): string[] {
+    const entry = this.#find(path);
+    return entry instanceof SimDirectory ? [...entry.names.keys()].sort() : [];
+  }
+
   /** Loses a file or a directory, for good. */
   lose(path: string): void {
     if (this.#find(path) === undefined) return;
@@ -199,8 +205,7 @@ export class SimDisk implements Files {
 
   list(path: string): Promise<string[]> {
     return this.#run("read", path, () => {
-      const entry = this.#find(path);
-      const names = entry instanceof SimDirectory ? [...entry.names.keys()].sort() : [];
+      const names = this.peekNames(path);
       return () => names;
     });
   }

@@ -11,6 +11,7 @@ import { SESSION_MUTANTS } from "./bank-sessions.js";
 import { STORAGE } from "./bank-storage.js";
 import { TRANSFERS } from "./bank-transfers.js";
 import { WITNESSES } from "./bank-witnesses.js";
+import { WAL } from "./bank-wal.js";
 import type { Mutant } from "./mutant.js";
 
 const RAFT = "nodehost/raft";
@@ -393,4 +394,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...QUIESCE,
   ...STORAGE,
   ...WITNESSES,
+  ...WAL,
 ];

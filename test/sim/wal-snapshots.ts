@@ -12,7 +12,7 @@ import { ByteReader, ByteWriter, MalformedError } from "../../shared/codec/bytes
 import { crc32 } from "../../shared/codec/crc32.js";
 import type { Env } from "../../shared/env/env.js";
 import { errorText, isOpError } from "../../shared/errors.js";
-import type { Files } from "../../shared/files/port.js";
+import type { SimDisk } from "../../shared/files/sim-files.js";
 import { LIMITS } from "../../shared/limits.js";
 import type { Term } from "../../shared/types/ids.js";
 import type { SnapshotMeta } from "../../shared/types/message.js";
@@ -26,10 +26,12 @@ const DIRECTORY = "/data/snapshots";
 
 export class WalSnapshots implements NodeSnapshots {
   readonly #node: SimNode;
+  readonly #files: SimDisk;
   readonly #store: SnapshotStore;
 
-  constructor(node: SimNode, files: Files, env: Env) {
+  constructor(node: SimNode, files: SimDisk, env: Env) {
     this.#node = node;
+    this.#files = files;
     this.#store = createSnapshotStore({ files, directory: DIRECTORY, crc32: env.crc32 });
   }
 
@@ -116,10 +118,13 @@ export class WalSnapshots implements NodeSnapshots {
   }
 
   /** Part of opening: what no record names goes. */
-  removeOrphans(recorded: SnapshotMeta | undefined): Promise<void> {
-    const records = new Map<string, SnapshotMeta>();
-    if (recorded !== undefined) records.set(replicaDirectoryName(SHARD_ID, this.#node.id), recorded);
-    return this.#store.removeOrphans(records);
+  async removeOrphans(recorded: SnapshotMeta | undefined): Promise<void> {
+    const name = replicaDirectoryName(SHARD_ID, this.#node.id);
+    await this.#store.removeOrphans(recorded === undefined ? new Map() : new Map([[name, recorded]]));
+    for (const found of this.#files.peekNames(`${DIRECTORY}/${name}`)) {
+      if (found === recorded?.directory) continue;
+      throw new Violation("W2", `node ${this.#node.id} starts with ${found}, which no record names`);
+    }
   }
 
   read(meta: SnapshotMeta, done: (file: Uint8Array | undefined) => void): void {
