@@ -157,14 +157,6 @@ const SNAPSHOTS: readonly Mutant[] = [
     invariant: "files that no record names stay, and count as snapshots (W2, P30)",
     quick: false,
   },
-  {
-    id: "snapshot-recorded-pruned",
-    file: STORE,
-    find: "    const surplus = older.slice(0, Math.max(0, older.length - Math.max(0, keep - 1)));\n",
-    replace: "    const surplus = names.slice(0, -1);\n",
-    invariant: "the recorded snapshot is removed for a newer one that is not recorded yet (W2, P30)",
-    quick: false,
-  },
 ];
 
 export const WAL: readonly Mutant[] = [...WRITING, ...RECOVERY, ...QUEUES, ...SNAPSHOTS];
