@@ -10,8 +10,8 @@ import { QUIESCE } from "./bank-quiesce.js";
 import { SESSION_MUTANTS } from "./bank-sessions.js";
 import { STORAGE } from "./bank-storage.js";
 import { TRANSFERS } from "./bank-transfers.js";
-import { WITNESSES } from "./bank-witnesses.js";
 import { WAL } from "./bank-wal.js";
+import { WITNESSES } from "./bank-witnesses.js";
 import type { Mutant } from "./mutant.js";
 
 const RAFT = "nodehost/raft";
