@@ -2,9 +2,9 @@
  * The layers that a planted bug meets, in this order, until one of them catches it: seeds of the core simulator, seeds
  * of whole hosts, the tests that the bug names. Called by run.ts.
  */
-import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { type Ended, runProgram } from "../kit/child.js";
 import type { RunResult } from "../sim/simulate.js";
 import { compiledName, copyTree, type Trees } from "./build.js";
 import type { Mutant } from "./mutant.js";
@@ -106,7 +106,7 @@ export class Layers {
       "--stop",
       "--json",
     ];
-    const { code, lines, errors } = await run(args, this.#trees.root);
+    const { code, lines, errors } = await this.#run(args);
     if (code === 0) return undefined;
     checkPlanted(errors);
     const last = lines.at(-1) ?? "";
@@ -120,13 +120,17 @@ export class Layers {
   async #runTests(tests: readonly string[], folder: string): Promise<Catch | undefined> {
     for (const test of tests) {
       await this.#checkSound(test);
-      const { code, lines } = await run(["--test-reporter=tap", join(folder, compiledName(test))], this.#trees.root);
+      const { code, lines } = await this.#run(["--test-reporter=tap", join(folder, compiledName(test))]);
       if (code === 0) continue;
       checkPlanted(lines.join("\n"));
       const failed = lines.map((line) => /^\s*not ok \d+ - (.*)$/.exec(line)?.[1]).find((name) => name !== undefined);
       return { layer: "tests", by: `${test}: ${failed ?? code}`, seeds: 0 };
     }
     return undefined;
+  }
+
+  #run(args: readonly string[]): Promise<Ended> {
+    return runProgram(args, { cwd: this.#trees.root, stallMs: STALL_MS });
   }
 
   /** A test that fails anyway catches nothing. */
@@ -141,7 +145,7 @@ export class Layers {
 
   async #passesUnmutated(test: string): Promise<void> {
     this.#base ??= copyTree("unmutated", this.#trees);
-    const { code, lines } = await run([join(await this.#base, compiledName(test))], this.#trees.root);
+    const { code, lines } = await this.#run([join(await this.#base, compiledName(test))]);
     if (code !== 0) throw new Error(`${test} fails without any mutation:\n${lines.slice(-30).join("\n")}`);
   }
 }
@@ -150,41 +154,4 @@ export class Layers {
 function checkPlanted(text: string): void {
   const broken = /\b(ReferenceError|SyntaxError): .*/.exec(text);
   if (broken !== null) throw new Error(`the mutated code does not run: ${broken[0]}`);
-}
-
-interface Ended {
-  readonly code: number | string;
-  /** Of stdout. */
-  readonly lines: readonly string[];
-  /** Stderr. */
-  readonly errors: string;
-}
-
-/** Runs a program of Node to its end; "hangs" when it says nothing for too long. */
-function run(args: readonly string[], cwd: string): Promise<Ended> {
-  return new Promise((resolve, reject) => {
-    const env = { ...process.env };
-    delete env["NODE_TEST_CONTEXT"];
-    const child: ChildProcess = spawn(process.execPath, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"] });
-    let output = "";
-    let errors = "";
-    let hangs = false;
-    const kill = (): void => {
-      hangs = true;
-      child.kill("SIGKILL");
-    };
-    const watch = setTimeout(kill, STALL_MS);
-    child.stdout?.on("data", (data: Buffer) => {
-      output += data.toString("utf8");
-      watch.refresh();
-    });
-    child.stderr?.on("data", (data: Buffer) => {
-      errors += data.toString("utf8");
-    });
-    child.on("error", reject);
-    child.on("close", (code, signal) => {
-      clearTimeout(watch);
-      resolve({ code: hangs ? "hangs" : (code ?? `${signal}`), lines: output.trimEnd().split("\n"), errors });
-    });
-  });
 }

@@ -31,6 +31,7 @@ export interface WorkerJob {
 
 /** Resolves when every seed is done (or one failed, if asked). Rejects if a worker itself breaks. */
 export async function runSeeds(range: SeedRange, onResult: (result: RunResult) => void): Promise<void> {
+  if (range.signal?.aborted === true) return;
   const workers: Worker[] = [];
   const runs = Array.from({ length: Math.min(range.workers, range.seeds) }, (_, w) => {
     const job: WorkerJob = {
