@@ -1,8 +1,8 @@
 /**
  * Many seeds for a given time: npm run soak -- [--minutes 60] [--first-seed N] [--workers 2] [--record]
  * Fresh seeds of the simulator, long runs, whole hosts, runs repeated in another process, and planted bugs that must be
- * caught. Stops by itself. Ends with a line of JSON and a row for the table "Volumes run" of RELIABILITY.md, which --record
- * puts there. Exit code 1 if anything failed: the seeds, and a report of the first one, are printed.
+ * caught. Stops by itself. Ends with a line of JSON and a row for the table "Volumes run" of RELIABILITY.md, which
+ * --record puts there. Exit code 1 if anything failed: the seeds, and a report of the first one, are printed.
  */
 import { execFileSync } from "node:child_process";
 import { randomInt } from "node:crypto";
