@@ -5,6 +5,7 @@ import type { TimeMs } from "../../shared/types/ids.js";
 import { roleOf, targetOf } from "../../shared/types/membership.js";
 import type { BrokenReplica, Engine, Replica } from "../engine/index.js";
 import type { LogDb } from "../logdb/port.js";
+import { hindranceText } from "../raft/index.js";
 import type { Transport } from "../transport/index.js";
 import type { Parts } from "./compose.js";
 import type { HostIdentity } from "./host-dir.js";
@@ -65,7 +66,7 @@ export function replicaInfo(replica: Replica, nowMs: TimeMs): ClusterInfo {
     commit: status.commit,
     progress: isLeader ? status.peers.map((p) => progressOf(p.replicaId, p.match, nowMs - p.lastContactMs)) : [],
     fault: replica.fault,
-    waiting: replica.working ? replica.hold : "",
+    waiting: replica.working ? replica.hold || hindranceText(status) : "",
     stateHash: hash === undefined ? "" : `${replica.rsm.applied}:${hash}`,
   };
 }

@@ -2,6 +2,7 @@
 import type { Index, ReplicaId, ShardId, Term, TimeMs } from "../../shared/types/ids.js";
 import { roleOf } from "../../shared/types/membership.js";
 import type { Replica } from "../engine/index.js";
+import { hindranceText } from "../raft/index.js";
 
 export interface ShardStats {
   readonly shardId: ShardId;
@@ -36,7 +37,7 @@ export interface ShardStats {
   readonly openReads: number;
   /** Empty, or why this replica no longer works. */
   readonly fault: string;
-  /** Empty, or what the replica waits for before it takes part. */
+  /** Empty, or what the replica waits for before it takes part, or why it gets neither votes nor entries. */
   readonly waiting: string;
   /** On the leader only. */
   readonly peers: readonly PeerStats[];
@@ -95,7 +96,7 @@ export function shardStats(replica: Replica, nowMs: TimeMs): ShardStats {
     openProposals: replica.proposals.size,
     openReads: replica.reads.size,
     fault: replica.fault,
-    waiting: replica.working ? replica.hold : "",
+    waiting: replica.working ? replica.hold || hindranceText(status) : "",
     peers: status.peers.map((peer) => ({
       replicaId: peer.replicaId,
       matchIndex: peer.match,

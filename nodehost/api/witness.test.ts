@@ -59,6 +59,35 @@ test("a two-voter-one-witness shard survives the loss of any one member while bo
   await cluster.close();
 });
 
+test("with B lagging and A lost it refuses rather than loses, and says why", async () => {
+  const cluster = await twoAndOne();
+  const { world, network } = cluster;
+  const a = await cluster.leader();
+  const b = 1 - a;
+  const at = (number: number): string => cluster.machine(number).address;
+  network.partition([at(b)], [at(a), at(2)]);
+  for (let i = 0; i < 5; i++) await cluster.put(a, `only${i}`, "on A");
+  const { lastIndex } = cluster.host(a).stats(SHARD);
+  cluster.crash(a);
+  network.heal();
+  for (let i = 0; i < 20; i++) {
+    await world.run(500);
+    assert.equal(cluster.leaderNow(), -1);
+  }
+  const why = `replica 3 refuses its vote, its log ends at index ${lastIndex} of term`;
+  const stats = cluster.host(b).stats(SHARD);
+  assert.ok(stats.waiting.startsWith(why), stats.waiting);
+  assert.match(stats.waiting, new RegExp(`this one at ${stats.lastIndex} of term`));
+  assert.equal(cluster.host(b).getNodeHostInfo().clusterInfo[0]?.waiting, stats.waiting);
+  const refused = code("DL_ERR_SHARD_NOT_READY");
+  await assert.rejects(world.until(cluster.host(b).syncPropose(noOpSession(SHARD), kvPut("x", "y"))), refused);
+  await world.until(cluster.openHost(a));
+  await cluster.leader();
+  for (const number of [a, b]) assert.equal(await cluster.get(number, "only4"), "on A");
+  assert.equal(cluster.host(b).stats(SHARD).waiting, "");
+  await cluster.close();
+});
+
 test("P23: a witness host refuses data, and passes membership changes on", async () => {
   const cluster = await twoAndOne();
   const { world } = cluster;

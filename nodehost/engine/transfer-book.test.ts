@@ -20,7 +20,7 @@ function status(peers: readonly PeerStatus[]): RaftStatus {
   const nonVotings = new Map([[9, "h9"]]);
   return {
     ...{ shardId: 1, replicaId: 1, role: "leader", term: 2, vote: 1, leaderId: 1, quiesced: false, transferTarget: 0 },
-    ...{ commit: 5_000, applied: 5_000, first: 1, last: 5_000, durable: 5_000 },
+    ...{ commit: 5_000, applied: 5_000, first: 1, last: 5_000, lastTerm: 2, durable: 5_000, hindrance: undefined },
     membership: { ...emptyMembership(), voters, nonVotings },
     peers,
     promotions: [],

@@ -13,6 +13,8 @@ function details(m: Message): string {
     case MessageType.PreVote:
     case MessageType.Vote:
       return ` last ${m.lastIndex}/t${m.lastTerm}${m.type === MessageType.Vote && m.transfer ? " transfer" : ""}`;
+    case MessageType.LogAhead:
+      return ` last ${m.lastIndex}/t${m.lastTerm}`;
     case MessageType.PreVoteResp:
     case MessageType.VoteResp:
       return m.granted ? " granted" : " refused";

@@ -6,6 +6,7 @@ import {
   type HeartbeatMessage,
   type HeartbeatRespMessage,
   type InstallSnapshotMessage,
+  type LogAheadMessage,
   type MemoryReportMessage,
   type Message,
   MessageType,
@@ -36,6 +37,7 @@ import {
   refuseVote,
 } from "./election.js";
 import { handleHeartbeat, handleInstallSnapshot, handleReplicate } from "./follower.js";
+import { handleLogAhead, noteWrongKind } from "./hindrance.js";
 import { handleNotice, isFromRemoved, isOutdatedLineage } from "./membership.js";
 import { handleMemoryReport } from "./memory-limit.js";
 import { handleLatePropose, handlePropose, handleProposeDropped } from "./proposals.js";
@@ -64,6 +66,7 @@ interface MessageByType {
   [MessageType.ProposeDropped]: ProposeDroppedMessage;
   [MessageType.ProposeRefused]: ProposeRefusedMessage;
   [MessageType.MemoryReport]: MemoryReportMessage;
+  [MessageType.LogAhead]: LogAheadMessage;
   [MessageType.Quiesce]: QuiesceMessage;
   [MessageType.TimeoutNow]: TimeoutNowMessage;
   [MessageType.RemovedNotice]: RemovedNoticeMessage;
@@ -75,13 +78,14 @@ type Cell<M> = Handler<M> | "ignore" | "impossible";
 type Row = { readonly [T in MessageType]: Cell<MessageByType[T]> };
 
 /** The same in every role. */
-const ALL: Pick<Row, 1 | 3 | 13 | 15 | 16 | 18> = {
+const ALL: Pick<Row, 1 | 3 | 13 | 15 | 16 | 18 | 26> = {
   [MessageType.PreVote]: handlePreVote,
   [MessageType.Vote]: handleVote,
   [MessageType.ProposeDropped]: handleProposeDropped,
   [MessageType.ProposeRefused]: handleProposeDropped,
   [MessageType.RemovedNotice]: handleNotice,
   [MessageType.Superseded]: handleNotice,
+  [MessageType.LogAhead]: handleLogAhead,
 };
 
 const FOLLOWER: Row = {
@@ -140,6 +144,7 @@ export const ROLE_TABLE: Readonly<Record<RaftRole, Row>> = {
 export function receive(s: RaftState, m: Message): void {
   if (!isPlausible(s, m)) {
     s.counters.malformed += 1;
+    noteWrongKind(s, m);
     return;
   }
   if (m.type === MessageType.RemovedNotice || m.type === MessageType.Superseded) {

@@ -12,6 +12,7 @@ import {
   type VoteMessage,
   type VoteRespMessage,
 } from "../../shared/types/message.js";
+import { sendLogAhead } from "./hindrance.js";
 import { voteResult } from "./quorum.js";
 import { becomeCandidate, becomeFollower, becomeLeader, becomePreCandidate, canCampaign, giveVote } from "./roles.js";
 import { send } from "./send.js";
@@ -80,6 +81,7 @@ export function handleVote(s: RaftState, m: VoteMessage): void {
     return;
   }
   refuseVote(s, m.from);
+  if (!s.log.isUpToDate(m.lastIndex, m.lastTerm)) sendLogAhead(s, m.from);
 }
 
 /** Also the answer to a candidate of a lower term: it learns the newer one, whoever else believes in it. */
@@ -105,9 +107,11 @@ export function handleVoteResp(s: RaftState, m: VoteRespMessage): void {
 
 /** Changes nothing here. `m.term` ≥ our term (lower ones are answered by `refusePreVote`). */
 export function handlePreVote(s: RaftState, m: PreVoteMessage): void {
-  const granted = (m.term > s.term || canVoteFor(s, m.from)) && s.log.isUpToDate(m.lastIndex, m.lastTerm);
+  const isUpToDate = s.log.isUpToDate(m.lastIndex, m.lastTerm);
+  const granted = (m.term > s.term || canVoteFor(s, m.from)) && isUpToDate;
   if (!granted) {
     refusePreVote(s, m.from);
+    if (!isUpToDate) sendLogAhead(s, m.from);
     return;
   }
   const { shardId, id: from, lineage } = s;

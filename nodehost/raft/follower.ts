@@ -60,6 +60,7 @@ export function handleReplicate(s: RaftState, m: ReplicateMessage): void {
     return;
   }
   if (s.verified < lastNew) s.verified = lastNew;
+  if (m.blocks.length > 0) s.hindrance = undefined;
   log.commitEarlierConfigs();
   log.commitTo(Math.min(m.commit, s.verified));
   s.ackOwed = true;

@@ -185,7 +185,7 @@ export class Raft implements RaftCore {
   status(): RaftStatus {
     const s = this.#s;
     const { shardId, id: replicaId, role, term, vote, leaderId, membership, log } = s;
-    const { commit, applied, first, last, durable } = log;
+    const { commit, applied, first, last, lastTerm, durable } = log;
     const activeSinceMs = s.nowMs - s.config.electionTimeoutMs;
     const transferTarget = s.transfer?.target ?? 0;
     const peers: PeerStatus[] = [];
@@ -197,7 +197,8 @@ export class Raft implements RaftCore {
     const promotions = promotionStatus(s);
     const memory = { memoryBytes: log.busyBytes, memoryLimited: role === "leader" && isMemoryLimited(s) };
     const head = { shardId, replicaId, role, term, vote, leaderId, quiesced: s.quiesced };
-    return { ...head, commit, applied, first, last, durable, membership, transferTarget, ...memory, peers, promotions };
+    const tail = { membership, hindrance: s.hindrance, transferTarget, ...memory, peers, promotions };
+    return { ...head, commit, applied, first, last, lastTerm, durable, ...tail };
   }
 
   /** What the invariant checks and tests look at; not for the engine. */

@@ -36,6 +36,7 @@ export function setLeader(s: RaftState, leaderId: ReplicaId): void {
   s.memoryReported = false;
   abandonForwardedReads(s);
   if (leaderId !== 0) leaderKnown(s);
+  if (leaderId !== 0 && s.hindrance?.kind === "logAhead") s.hindrance = undefined;
 }
 
 /** Follower of `leaderId` (0 = unknown) in `term`. A follower keeps its election deadline: a vote may be refused. */

@@ -8,6 +8,7 @@ import type { Index, ReplicaId, ShardId, Term, TimeMs } from "../../shared/types
 import type { Membership } from "../../shared/types/membership.js";
 import type { Message, SnapshotMeta } from "../../shared/types/message.js";
 import { RaftLog } from "../log/index.js";
+import type { Hindrance } from "./hindrance.js";
 import type { Progress } from "./progress.js";
 import type { Promotion } from "./promotion.js";
 import { ReadQueue } from "./read-queue.js";
@@ -149,6 +150,7 @@ export class RaftState {
   /** Set until the next update carries it. */
   unsavedSnapshot: SnapshotMeta | undefined;
   removed: "removed" | "superseded" | undefined;
+  hindrance: Hindrance | undefined;
   /** What the last output said of leader, term and removal. */
   reportedLeaderId: ReplicaId = 0;
   reportedTerm: Term;

@@ -46,6 +46,7 @@ const TABLE: Readonly<Record<RaftRole, Readonly<Record<Name, readonly string[]>>
     ProposeRefused: ["1:", "drops propose #77: busy"],
     MemoryReport: [],
     Quiesce: ["1: rests"],
+    LogAhead: [],
   },
   preCandidate: {
     PreVote: ["1→2 PreVoteResp t3 granted"],
@@ -80,6 +81,7 @@ const TABLE: Readonly<Record<RaftRole, Readonly<Record<Name, readonly string[]>>
     ProposeRefused: ["1:", "drops propose #77: busy"],
     MemoryReport: [],
     Quiesce: ["1: follower follows 2 rests"],
+    LogAhead: [],
   },
   candidate: {
     PreVote: ["1→2 PreVoteResp t4 granted"],
@@ -116,6 +118,7 @@ const TABLE: Readonly<Record<RaftRole, Readonly<Record<Name, readonly string[]>>
     ProposeRefused: ["1:", "drops propose #77: busy"],
     MemoryReport: ["1:", "counts impossible"],
     Quiesce: ["1: follower follows 2 rests"],
+    LogAhead: [],
   },
   leader: {
     PreVote: [],
@@ -147,6 +150,7 @@ const TABLE: Readonly<Record<RaftRole, Readonly<Record<Name, readonly string[]>>
     ProposeRefused: ["1:", "drops propose #77: busy"],
     MemoryReport: [],
     Quiesce: ["1:", "counts impossible"],
+    LogAhead: [],
   },
 };
 
@@ -209,6 +213,7 @@ function messageOf(net: Net, node: TestNode, name: Name, ahead = 0): Message {
     RemovedNotice: header,
     Superseded: { ...header, lineage: 1 },
     Quiesce: { ...header, index: last },
+    LogAhead: { ...header, lastIndex: last + 1, lastTerm },
   };
   return { ...messages[name], type: MessageType[name] } as Message;
 }
@@ -255,6 +260,7 @@ const ANSWERS_TO_LOWER: Readonly<Record<Name, string>> = {
   RemovedNotice: "",
   Superseded: "",
   Quiesce: "HeartbeatResp round 0",
+  LogAhead: "",
 };
 
 test("every role × message of a lower term: the sender is told the newer one, or nothing happens", () => {

@@ -15,6 +15,7 @@ import type { Crc32 } from "../../shared/codec/crc32.js";
 import type { Index, ReplicaId, RequestKey, ShardId, Term, TimeMs } from "../../shared/types/ids.js";
 import type { Membership } from "../../shared/types/membership.js";
 import type { HardState, Message, RefusalReason, SnapshotMeta } from "../../shared/types/message.js";
+import type { Hindrance } from "./hindrance.js";
 
 export type RaftRole = "follower" | "preCandidate" | "candidate" | "leader";
 
@@ -219,9 +220,12 @@ export interface RaftStatus {
   readonly applied: Index;
   readonly first: Index;
   readonly last: Index;
+  readonly lastTerm: Term;
   /** Highest index durable here. */
   readonly durable: Index;
   readonly membership: Membership;
+  /** Why this replica does not get on, as far as others said so. */
+  readonly hindrance: Hindrance | undefined;
   /** Target of the transfer under way, 0 = none. On a leader: proposals are refused. */
   readonly transferTarget: ReplicaId;
   /** Entries in memory that are not yet both applied and durable here, in bytes. */

@@ -27,6 +27,7 @@ export function isPlausible(s: RaftState, m: Message): boolean {
   switch (m.type) {
     case MessageType.PreVote:
     case MessageType.Vote:
+    case MessageType.LogAhead:
       return m.term > 0 && inRange(m.lastIndex) && inRange(m.lastTerm) && m.lastTerm <= m.term;
     case MessageType.Replicate:
       return isPlausibleReplicate(s, m);

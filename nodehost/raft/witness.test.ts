@@ -5,6 +5,7 @@ import { EntryType, entriesOf } from "../../shared/codec/block.js";
 import { decodeConfigChange } from "../../shared/codec/membership.js";
 import { emptyMembership, quorumSize } from "../../shared/types/membership.js";
 import { type Message, MessageType } from "../../shared/types/message.js";
+import { hindranceText } from "./hindrance.js";
 import { quorumValue } from "./quorum.js";
 import { members } from "./test-disk.js";
 import { HEARTBEAT, membershipOf, Net, SHARD, T } from "./test-net.js";
@@ -198,6 +199,25 @@ test("P23: a snapshot for a witness is empty, and its own snapshots make its log
   assert.ok(write(net, 1), "it counts as before");
 });
 
+test("why a campaign is refused is kept until a leader is known, the furthest log first; others cannot say so", () => {
+  const net = new Net({ voters: [1, 2, 3] });
+  const { raft } = net.node(1);
+  const header = { type: MessageType.LogAhead, shardId: SHARD, to: 1, term: raft.term, lineage: 0 } as const;
+  const tell = (from: number, lastIndex: number, lastTerm: number) =>
+    net.deliver({ ...header, from, lastIndex, lastTerm });
+  tell(2, raft.last, 1);
+  tell(9, 50, 1);
+  assert.equal(raft.status().hindrance, undefined, "not ahead, no member");
+  tell(2, 9, 1);
+  tell(3, 7, 1);
+  assert.deepEqual(raft.status().hindrance, { kind: "logAhead", by: 2, lastIndex: 9, lastTerm: 1 });
+  assert.equal(hindranceText({ ...raft.status(), hindrance: undefined }), "");
+  net.elect(2);
+  assert.equal(raft.status().hindrance, undefined);
+  tell(3, 99, 2);
+  assert.equal(raft.status().hindrance, undefined, "a leader is known");
+});
+
 test("blocks and snapshots of the wrong kind are counted and change nothing", () => {
   const net = twoAndOne();
   write(net, 1);
@@ -215,6 +235,7 @@ test("blocks and snapshots of the wrong kind are counted and change nothing", ()
     const { raft } = net.node(to);
     assert.equal(raft.last, last, `of replica ${to}`);
     assert.equal(raft.inspect().counters.malformed, 1);
+    assert.match(hindranceText(raft.status()), /leader 1 takes this replica for a witness/);
     const snapshot = {
       shardId: SHARD,
       replicaId: 1,
@@ -228,16 +249,27 @@ test("blocks and snapshots of the wrong kind are counted and change nothing", ()
     assert.equal(raft.last, last);
     assert.equal(raft.inspect().counters.malformed, 2);
   }
+  net.passes = () => true;
+  net.elapse(2 * HEARTBEAT);
+  for (const id of [2, 3]) assert.equal(net.node(id).raft.status().hindrance, undefined, "it follows");
 });
 
 test("P23: with one voter lost and the other behind the witness, the shard refuses rather than loses", () => {
   const net = twoAndOne();
   net.isolate(2);
   assert.ok(write(net, 1, "only on 1"));
+  const { last, lastTerm } = net.node(1).raft.status();
   net.crash(1);
   net.isolate();
   net.elapse(10 * T);
   assert.equal(net.leader(), undefined);
+  const status = net.node(2).raft.status();
+  assert.deepEqual(status.hindrance, { kind: "logAhead", by: 3, lastIndex: last, lastTerm });
+  assert.equal(
+    hindranceText(status),
+    `replica 3 refuses its vote, its log ends at index ${last} of term ${lastTerm}, this one at ${status.last} of term ` +
+      `${status.lastTerm}: a voter that holds those entries must return`,
+  );
   net.restart(1);
   net.elapse(6 * T);
   const leader = net.leader();

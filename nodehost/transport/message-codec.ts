@@ -21,6 +21,7 @@
  *   ProposeRefused      the same; then u8 reason                  wire version 2
  *   MemoryReport        bytes                                     wire version 2
  *   Quiesce             index                                     wire version 2
+ *   LogAhead            lastIndex, lastTerm                       wire version 2
  *   Recall              nonce                                     wire version 2
  *   RecallResp          nonce; then u8 verdict                    wire version 2
  *
@@ -48,7 +49,7 @@ const SLAB_BLOCK_BYTES_MAX = 2048;
 const SLAB_BYTES = 16_384;
 
 /** Per type: how many integers it has, and which flags. Index 0 is no type. */
-const INTEGERS: readonly number[] = [0, 7, 5, 7, 5, 8, 8, 7, 6, 5, 8, 8, 5, 8, 5, 5, 5, 6, 8, 6, 0, 0, 0, 0, 6, 6];
+const INTEGERS: readonly number[] = [0, 7, 5, 7, 5, 8, 8, 7, 6, 5, 8, 8, 5, 8, 5, 5, 5, 6, 8, 6, 0, 0, 0, 0, 6, 6, 7];
 const FLAGS: readonly number[] = INTEGERS.map((_, type) => ([2, 3, 4, 6].includes(type) ? FLAG : 0));
 
 /** Appends messages to a writer. Holds a scratch row, so that encoding a message allocates nothing. */
@@ -85,6 +86,7 @@ export class MessageEncoder {
   #writeRare(w: ByteWriter, m: RareMessage): void {
     switch (m.type) {
       case MessageType.PreVote:
+      case MessageType.LogAhead:
         this.#put(w, m.type, this.#extra(m.lastIndex, m.lastTerm, 0));
         return;
       case MessageType.Vote:
@@ -248,6 +250,7 @@ export class MessageDecoder {
     const type = row.type as RareMessage["type"];
     switch (type) {
       case MessageType.PreVote:
+      case MessageType.LogAhead:
         return { type, shardId, from, to, term, lineage, lastIndex: a, lastTerm: b };
       case MessageType.Vote:
         return { type, shardId, from, to, term, lineage, lastIndex: a, lastTerm: b, transfer: row.set };

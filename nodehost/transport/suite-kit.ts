@@ -89,6 +89,7 @@ export function sampleMessages(): WireMessage[] {
     { ...head, type: MessageType.Quiesce, index: 12 },
     { ...head, type: MessageType.ProposeRefused, incarnation: 9, firstSequence: 7, count: 3, reason: "notCaughtUp" },
     { ...head, type: MessageType.MemoryReport, bytes: 70_000 },
+    { ...head, type: MessageType.LogAhead, lastIndex: 90_000, lastTerm: 2 },
     { ...head, type: HostMessageType.Recall, nonce: 4_294_967_297 },
     { ...head, type: HostMessageType.RecallResp, nonce: 7, verdict: "known" },
   ];

@@ -28,6 +28,7 @@ export const MessageType = {
   Quiesce: 17,
   ProposeRefused: 18,
   MemoryReport: 19,
+  LogAhead: 26,
 } as const;
 export type MessageType = (typeof MessageType)[keyof typeof MessageType];
 
@@ -138,6 +139,12 @@ export interface QuiesceMessage extends Header<typeof MessageType.Quiesce> {
   readonly index: Index;
 }
 
+/** Beside the refusal of a vote: the sender's log ends here, after the candidate's. For people. Wire version 2. */
+export interface LogAheadMessage extends Header<typeof MessageType.LogAhead> {
+  readonly lastIndex: Index;
+  readonly lastTerm: Term;
+}
+
 export type Message =
   | PreVoteMessage
   | PreVoteRespMessage
@@ -157,7 +164,8 @@ export type Message =
   | TimeoutNowMessage
   | RemovedNoticeMessage
   | SupersededMessage
-  | QuiesceMessage;
+  | QuiesceMessage
+  | LogAheadMessage;
 
 /**
  * "Here I am, on the data directory of this connection: do you know me on another one?" Said by a replica to every

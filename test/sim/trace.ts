@@ -76,6 +76,8 @@ export function formatMessage(m: Message): string {
     case MessageType.PreVote:
     case MessageType.Vote:
       return `${head} last ${m.lastIndex}@${m.lastTerm}${"transfer" in m && m.transfer ? " transfer" : ""}`;
+    case MessageType.LogAhead:
+      return `${head} last ${m.lastIndex}@${m.lastTerm}`;
     case MessageType.PreVoteResp:
     case MessageType.VoteResp:
       return `${head} ${m.granted ? "granted" : "refused"}`;
