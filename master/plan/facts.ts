@@ -48,6 +48,8 @@ export interface MemberFacts {
   readonly leaving: boolean;
   readonly match: number;
   readonly fault: string;
+  /** What it says of itself when it does not get on. */
+  readonly waiting: string;
 }
 
 export interface ShardFacts {
@@ -62,8 +64,11 @@ export interface ShardFacts {
   readonly members: readonly MemberFacts[];
   readonly voters: readonly MemberFacts[];
   readonly nonVotings: readonly MemberFacts[];
+  /** Added by hand: they count, and are left as they are. */
+  readonly witnesses: readonly MemberFacts[];
+  /** Of voters and witnesses. */
   readonly quorum: number;
-  /** Live voters − quorum. */
+  /** Live voters and witnesses − quorum. */
   readonly margin: number;
 }
 
@@ -85,7 +90,6 @@ export function shardFacts(ctx: PlanContext, shard: ShardRecord, membership: Mem
     }
   }
   members.sort((a, b) => a.replicaId - b.replicaId);
-  const voters = members.filter((m) => m.role !== "nonVoting");
   const quorum = quorumSize(membership);
   return {
     shard,
@@ -95,10 +99,11 @@ export function shardFacts(ctx: PlanContext, shard: ShardRecord, membership: Mem
     toConfirm,
     inconsistent: inconsistency(leader, membership, members),
     members,
-    voters,
+    voters: members.filter((m) => m.role === "voter"),
     nonVotings: members.filter((m) => m.role === "nonVoting"),
+    witnesses: members.filter((m) => m.role === "witness"),
     quorum,
-    margin: voters.filter((m) => m.live).length - quorum,
+    margin: members.filter((m) => m.live && m.role !== "nonVoting").length - quorum,
   };
 }
 
@@ -143,6 +148,7 @@ function memberFacts(around: Around, member: Member): MemberFacts {
   const condition = conditionOf(around, member, leads, progress);
   const caughtUp = leads || (progress !== undefined && leader !== undefined && isCaughtUp(ctx, leader, progress));
   const record = ctx.view.db.hosts.get(hostId);
+  const info = ctx.view.image.replicaOn(hostId, shard.shardId, replicaId);
   return {
     ...member,
     condition,
@@ -150,7 +156,8 @@ function memberFacts(around: Around, member: Member): MemberFacts {
     lost: isLost(ctx, shard, member, condition),
     leaving: record?.draining === true || record?.removed === true,
     match: leads ? (leader?.info.commit ?? 0) : (progress?.match ?? 0),
-    fault: ctx.view.image.replicaOn(hostId, shard.shardId, replicaId)?.fault ?? "",
+    fault: info?.fault ?? "",
+    waiting: info?.waiting ?? "",
   };
 }
 

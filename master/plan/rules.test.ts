@@ -30,8 +30,8 @@ function quietWorld(hosts: number): World {
 }
 
 function member(replicaId: ReplicaId, role: MemberFacts["role"], live: boolean): MemberFacts {
-  const base = { replicaId, hostId: `h${replicaId}`, role, live, lost: !live, leaving: false, match: 1, fault: "" };
-  return { ...base, condition: live ? "running" : "down" };
+  const base = { replicaId, hostId: `h${replicaId}`, role, live, lost: !live, leaving: false, match: 1 };
+  return { ...base, fault: "", waiting: "", condition: live ? "running" : "down" };
 }
 
 function guardFacts(voters: number, live: number, learnerLive: boolean): ShardFacts {
@@ -42,7 +42,7 @@ function guardFacts(voters: number, live: number, learnerLive: boolean): ShardFa
   const leader = world.master().image.leaderOf(1, () => true);
   assert.ok(shard?.confirmed !== undefined && leader !== undefined);
   const quorum = Math.floor(voters / 2) + 1;
-  const lists = { members: [...list, learner], voters: list, nonVotings: [learner] };
+  const lists = { members: [...list, learner], voters: list, nonVotings: [learner], witnesses: [] };
   const rest = { operation: undefined, toConfirm: undefined, inconsistent: "", quorum, margin: live - quorum };
   return { shard, membership: shard.confirmed, leader, ...lists, ...rest };
 }

@@ -111,7 +111,7 @@ function mayVote(m: MemberFacts): boolean {
 }
 
 function isQuorumLost(facts: ShardFacts): boolean {
-  return facts.voters.filter(mayVote).length < facts.quorum;
+  return [...facts.voters, ...facts.witnesses].filter(mayVote).length < facts.quorum;
 }
 
 function healthOf(shard: ShardRecord, facts: ShardFacts | undefined, step: Step): ShardHealth {
@@ -129,9 +129,10 @@ function healthOf(shard: ShardRecord, facts: ShardFacts | undefined, step: Step)
 function troubles(facts: ShardFacts | undefined): string {
   const texts: string[] = [];
   for (const m of facts?.members ?? []) {
-    if (m.live || m.lost) continue;
+    if (m.live || (m.lost && m.role !== "witness")) continue;
     const text = m.condition === "running" ? `lags at index ${m.match}` : m.condition;
-    texts.push(`replica ${m.replicaId} on ${m.hostId}: ${text}`);
+    const why = m.waiting === "" ? "" : ` (${m.waiting})`;
+    texts.push(`replica ${m.replicaId} on ${m.hostId}: ${m.role === "witness" ? "witness " : ""}${text}${why}`);
   }
   return texts.join("; ");
 }

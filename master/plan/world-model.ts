@@ -6,7 +6,7 @@
  */
 import type { ClusterInfo, HostAction, HostRequest, HostResult, NodeHostInfo } from "../../shared/types/control.js";
 import type { HostId, ReplicaId, ShardId } from "../../shared/types/ids.js";
-import type { Membership } from "../../shared/types/membership.js";
+import { type Membership, quorumSize, roleOf, targetOf } from "../../shared/types/membership.js";
 import { MasterState, type ShardSpec } from "../db/index.js";
 import { deriveTiming } from "../detect/index.js";
 import { derivePlanConfig } from "./index.js";
@@ -15,6 +15,10 @@ export const TIMING = deriveTiming(5_000);
 export const CONFIG = derivePlanConfig(TIMING);
 export const DEPLOYMENT = 77;
 const CATCH_UP_PER_STEP = 40;
+
+function everybody(m: Membership): ReadonlyMap<ReplicaId, HostId> {
+  return new Map([...m.voters, ...m.nonVotings, ...m.witnesses]);
+}
 
 export class WorldReplica {
   match = 0;
@@ -136,7 +140,7 @@ export class WorldModel {
     const record = this.state.shards.get(shardId);
     if (record?.tombstone === true) return;
     const m = this.shards.get(shardId)?.membership;
-    if (m?.voters.get(replicaId) === host.hostId || m?.nonVotings.get(replicaId) === host.hostId) {
+    if (m !== undefined && targetOf(m, replicaId) === host.hostId) {
       this.violations.push(`D14: member ${replicaId} of shard ${shardId} stopped as a zombie`);
     }
   }
@@ -157,7 +161,7 @@ export class WorldModel {
     const { replicaId } = action;
     if (removed.has(replicaId)) return "DL_ERR_REPLICA_REMOVED";
     if (action.kind === "addNonVoting") {
-      const used = [...voters.values(), ...nonVotings.values()].includes(action.target);
+      const used = [...everybody(m).values()].includes(action.target);
       if (used) return "DL_ERR_INVALID_TARGET";
       nonVotings.set(replicaId, action.target);
     } else if (action.kind === "promote") {
@@ -166,6 +170,7 @@ export class WorldModel {
     } else {
       voters.delete(replicaId);
       nonVotings.delete(replicaId);
+      if (m.witnesses.has(replicaId)) this.violations.push(`witness ${replicaId} of shard ${shardId} is removed`);
       removed.add(replicaId);
     }
     const next = { ...m, voters, nonVotings, removed, configChangeIndex: shard.commit + 1 };
@@ -175,32 +180,42 @@ export class WorldModel {
     return "";
   }
 
+  /** By hand: adds a witness on a host and starts it. */
+  addWitness(shardId: ShardId, replicaId: ReplicaId, host: WorldHost): void {
+    const shard = this.shards.get(shardId);
+    if (shard === undefined) throw new Error(`no shard ${shardId}`);
+    const witnesses = new Map([...shard.membership.witnesses, [replicaId, host.hostId]]);
+    shard.commit += 1;
+    shard.membership = { ...shard.membership, witnesses, configChangeIndex: shard.commit };
+    this.#begin(host, shardId, replicaId);
+  }
+
   /** M1, against what is true, not what the master believes. Deaths it cannot have noticed yet are forgiven. */
   #checkSafe(shardId: ShardId, shard: WorldShard, next: Membership, kind: string): void {
     let live = 0;
-    for (const [id, hostId] of next.voters) {
+    const counting = new Map([...next.voters, ...next.witnesses]);
+    for (const [id, hostId] of counting) {
       const host = this.hosts.get(hostId);
       const replica = host?.replica(shardId, id);
       const unnoticed = host !== undefined && !host.up && this.nowMs - host.diedMs < TIMING.suspectMs + 1_000;
       const works = host?.up === true && replica?.running === true && replica.fault === "";
       if (unnoticed || (works && replica.match + CONFIG.catchUpEntries >= shard.commit)) live += 1;
     }
-    const quorum = Math.floor(next.voters.size / 2) + 1;
-    if (live < quorum)
-      this.violations.push(`M1: ${kind} leaves ${live} live of ${next.voters.size} voters of shard ${shardId}`);
+    if (live < quorumSize(next))
+      this.violations.push(`M1: ${kind} leaves ${live} live of ${counting.size} voters of shard ${shardId}`);
   }
 
   /** Elections, replication, and who hears whom. */
   raft(shardId: ShardId, shard: WorldShard): void {
     const m = shard.membership;
     const runs = (id: ReplicaId): WorldReplica | undefined => {
-      const host = this.hosts.get(m.voters.get(id) ?? m.nonVotings.get(id) ?? "");
+      const host = this.hosts.get(targetOf(m, id) ?? "");
       const replica = host?.up === true ? host.replica(shardId, id) : undefined;
       return replica?.running === true && replica.fault === "" ? replica : undefined;
     };
     const voting = [...m.voters.keys()].filter((id) => runs(id) !== undefined);
-    const quorum = Math.floor(m.voters.size / 2) + 1;
-    if (voting.length < quorum) {
+    const witnesses = [...m.witnesses.keys()].filter((id) => runs(id) !== undefined);
+    if (voting.length + witnesses.length < quorumSize(m) || voting.length === 0) {
       shard.leader = 0;
       return;
     }
@@ -208,9 +223,9 @@ export class WorldModel {
       const best = voting.sort((a, b) => (runs(b)?.match ?? 0) - (runs(a)?.match ?? 0) || a - b)[0];
       shard.leader = best ?? 0;
       shard.term += 1;
-      for (const id of [...m.voters.keys(), ...m.nonVotings.keys()]) shard.heardMs.set(id, this.nowMs);
+      for (const id of everybody(m).keys()) shard.heardMs.set(id, this.nowMs);
     }
-    for (const id of [...m.voters.keys(), ...m.nonVotings.keys()]) {
+    for (const id of everybody(m).keys()) {
       const replica = runs(id);
       if (replica === undefined) continue;
       shard.heardMs.set(id, this.nowMs);
@@ -272,7 +287,7 @@ export class WorldModel {
     const isLeader = shard !== undefined && shard.leader === replicaId && replica.running;
     const progress: ClusterInfo["progress"][number][] = [];
     if (isLeader && m !== undefined) {
-      for (const [id, hostId] of [...m.voters, ...m.nonVotings]) {
+      for (const [id, hostId] of everybody(m)) {
         const silentMs = this.nowMs - (shard.heardMs.get(id) ?? this.nowMs);
         progress.push({ replicaId: id, match: this.hosts.get(hostId)?.replica(shardId, id)?.match ?? 0, silentMs });
         if (silentMs > 1_000) silent.set(hostId, silentMs);
@@ -285,7 +300,7 @@ export class WorldModel {
       isLeader,
       leaderId: shard?.leader ?? 0,
       term: shard?.term ?? 0,
-      role: m?.nonVotings.has(replicaId) === true ? "nonVoting" : "voter",
+      role: (m && roleOf(m, replicaId)) ?? "voter",
       membership: isLeader ? m : undefined,
       configChangeIndex: isLeader ? (m?.configChangeIndex ?? 0) : replica.cci,
       lineage: m?.lineage ?? 0,
