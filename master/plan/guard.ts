@@ -1,7 +1,7 @@
 /**
- * The guard (M1, D11): refuses every step after which live, caught-up voters and witnesses would be fewer than the quorum
- * of the configuration that results, or before which they already are, and the removal of the last live voter, because
- * witnesses hold no data. It looks at nothing but facts and the change, so it holds whatever the rest believes.
+ * The guard (M1, D11): refuses every step after which live, caught-up voters and witnesses would be fewer than the
+ * quorum of the configuration that results, or before which they already are, and the removal of the last live voter,
+ * because witnesses hold no data. It looks at nothing but facts and the change, so it holds whatever the rest believes.
  */
 import type { ReplicaId } from "../../shared/types/ids.js";
 import type { ShardFacts } from "./facts.js";

@@ -199,7 +199,7 @@ test("P23: a snapshot for a witness is empty, and its own snapshots make its log
   assert.ok(write(net, 1), "it counts as before");
 });
 
-test("why a campaign is refused is kept until a leader is known, the furthest log first; others cannot say so", () => {
+test("why a campaign is refused is kept until a leader is known: the furthest log, of a member", () => {
   const net = new Net({ voters: [1, 2, 3] });
   const { raft } = net.node(1);
   const header = { type: MessageType.LogAhead, shardId: SHARD, to: 1, term: raft.term, lineage: 0 } as const;

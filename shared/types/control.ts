@@ -35,8 +35,8 @@ export interface ClusterInfo {
   /** Index → state hash, when the machine has one (for the consistency check). Empty otherwise. */
   readonly stateHash: string;
   /**
-   * Empty, or what the replica waits for before it takes part in its shard (nodehost/engine/introductions.ts), or why it
-   * gets neither votes nor entries (nodehost/raft/hindrance.ts).
+   * Empty, or what the replica waits for before it takes part in its shard (nodehost/engine/introductions.ts), or why
+   * it gets neither votes nor entries (nodehost/raft/hindrance.ts).
    */
   readonly waiting: string;
 }
