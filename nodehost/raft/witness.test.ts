@@ -267,8 +267,8 @@ test("P23: with one voter lost and the other behind the witness, the shard refus
   assert.deepEqual(status.hindrance, { kind: "logAhead", by: 3, lastIndex: last, lastTerm });
   assert.equal(
     hindranceText(status),
-    `replica 3 refuses its vote, its log ends at index ${last} of term ${lastTerm}, this one at ${status.last} of term ` +
-      `${status.lastTerm}: a voter that holds those entries must return`,
+    `replica 3 refuses its vote, its log ends at index ${last} of term ${lastTerm}, this one at ${status.last} of ` +
+      `term ${status.lastTerm}: a voter that holds those entries must return`,
   );
   net.restart(1);
   net.elapse(6 * T);
