@@ -33,8 +33,8 @@ export async function explain(request: RunRequest, first: RunResult, again = com
   const { world, recorder } = seen;
   const events = recorder?.events() ?? [];
   const options = { ...drawOptions(request.seed, request.steps), ...request.overrides };
-  const lines = [`seed ${request.seed}: ${first.why}`];
-  if (second.hash !== first.hash || second.why !== first.why) {
+  const lines = [`seed ${request.seed}: ${second.why === "" ? first.why : second.why}`];
+  if (second.hash !== first.hash || firstLine(second.why) !== firstLine(first.why)) {
     lines.push(`NOT REPEATED: the second time hash ${second.hash} instead of ${first.hash}: ${second.why || "ok"}`);
   }
   lines.push(`options: ${formatOptions(options)}`);
@@ -47,7 +47,7 @@ export async function explain(request: RunRequest, first: RunResult, again = com
   }
   lines.push("last events:", ...events.slice(-EVENTS).map(({ line }) => `  ${formatLine(line)}`), "");
   lines.push(...drawDiagram(events, diagramSize()), "(heartbeats and applies by themselves are left out)", "");
-  lines.push(`${first.why.split("\n")[0]}`, `again: ${again}`);
+  lines.push(`${firstLine(first.why)}`, `again: ${again}`);
   return lines.join("\n");
 }
 
@@ -72,8 +72,12 @@ export function shrunkText(shrunk: Shrunk, stepsBefore: number): string {
   const needed = Object.entries(activeOptions(options, seed)).map(([name, value]) => `${name}=${value}`);
   return [
     `shrunk in ${runs} runs from ${stepsBefore} to ${steps} steps, ${options.voters} voters:`,
-    result.why.split("\n")[0] ?? "",
+    firstLine(result.why),
     `needs: ${needed.join(" ") || "nothing but calm options"}`,
     `again: ${shrunkCommand(shrunk)}`,
   ].join("\n");
+}
+
+function firstLine(text: string): string {
+  return text.split("\n")[0] ?? "";
 }

@@ -105,7 +105,7 @@ function isStill(node: SimNode): void {
   if (core.commit !== core.last) throw new Violation("R21", `${who} with commit ${core.commit}, last ${core.last}`);
   if (disk.log.last !== view.last) throw new Violation("R21", `${who} with durable ${disk.log.last} of ${view.last}`);
   if (disk.hardState.term !== core.term) throw new Violation("R21", `${who}: its term is not durable`);
-  if (core.status().transferTarget !== 0) throw new Violation("R21", `${who} hands over`);
+  if (core.role === "leader" && core.status().transferTarget !== 0) throw new Violation("R21", `${who} hands over`);
   if (Number.isFinite(core.deadlineMs)) throw new Violation("R21", `${who} has a timer`);
 }
 
