@@ -22,6 +22,7 @@ import type { EngineOptions, ReplicaPorts } from "./ports.js";
 import { RateLimit } from "./rate-limit.js";
 import type { Replica } from "./replica.js";
 import { type RequestState, timeoutError } from "./requests.js";
+import { Sequences } from "./sequences.js";
 import { SlowDisk } from "./slow-disk.js";
 import { takeSnapshot } from "./snapshot-intake.js";
 import { StallWatch } from "./stall.js";
@@ -87,6 +88,7 @@ export class Engine {
       sendRate: new RateLimit(env, snapshotRates.sendBytesPerSecond),
       peers: options.peers,
       builder: new BlockBuilder(),
+      sequences: new Sequences(),
       listeners: guardListeners(options.listeners ?? {}, env.logger),
       ready: (replica) => this.#makeReady(replica),
       send: (target, message) => transport.send(target, message),
@@ -190,6 +192,7 @@ export class Engine {
       this.#replicas.delete(shardId);
       this.#peers.ended(replica);
       replica.stop(new OpError("DL_ERR_SHARD_CLOSED", `shard ${shardId}`));
+      this.#ports.sequences.ended(replica, Math.max(replica.proposals.nextSequence, replica.reads.nextSequence));
       await this.#wal.whenIdle();
       await replica.rsm.close();
       this.#wal.discard(replica);

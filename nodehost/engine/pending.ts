@@ -19,9 +19,19 @@ export class ProposalBook {
   /** Slots before this position of the array are done. */
   #head = 0;
   /** Sequence of slots[head]. */
-  #firstSequence = 1;
-  #nextSequence = 1;
+  #firstSequence: number;
+  #nextSequence: number;
   #earliestMs: TimeMs = Number.POSITIVE_INFINITY;
+
+  /** `first`: sequence of the first command. */
+  constructor(first = 1) {
+    this.#firstSequence = first;
+    this.#nextSequence = first;
+  }
+
+  get nextSequence(): number {
+    return this.#nextSequence;
+  }
 
   /** Requests (or commands of batches) not settled. An upper bound: holes count. */
   get size(): number {
@@ -142,11 +152,17 @@ export class ReadBook {
   #queue: RequestState[] = [];
   readonly #asked = new Map<number, ReadBatch>();
   #waiting: WaitingReads[] = [];
-  #nextSequence = 1;
+  #nextSequence: number;
   #size = 0;
 
-  constructor(retryMs: number) {
+  /** `first`: sequence of the first batch. */
+  constructor(retryMs: number, first = 1) {
     this.#retryMs = retryMs;
+    this.#nextSequence = first;
+  }
+
+  get nextSequence(): number {
+    return this.#nextSequence;
   }
 
   get size(): number {

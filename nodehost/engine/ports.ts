@@ -10,6 +10,7 @@ import type { Transport } from "../transport/port.js";
 import type { DirectoryRefusal, PeerMemory } from "./peer-memory.js";
 import type { RateLimit } from "./rate-limit.js";
 import type { Replica } from "./replica.js";
+import type { Sequences } from "./sequences.js";
 import type { StallWatch } from "./stall.js";
 import type { WalQueue } from "./wal-queue.js";
 
@@ -83,6 +84,7 @@ export interface ReplicaPorts {
   readonly peers: PeerMemory;
   /** Empty between uses, which are synchronous: one for all replicas. */
   readonly builder: BlockBuilder;
+  readonly sequences: Sequences;
   readonly listeners: EngineListeners;
   /** Puts the replica into the next turn. */
   ready(replica: Replica): void;

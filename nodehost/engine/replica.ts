@@ -44,7 +44,7 @@ export class Replica implements RsmSink, Timed {
   readonly app: string;
   readonly raft: RaftCore;
   readonly rsm: ReplicaStateMachine;
-  readonly proposals = new ProposalBook();
+  readonly proposals: ProposalBook;
   readonly reads: ReadBook;
   readonly #leading: LeaderRequests;
   readonly snapshotter: Snapshotter;
@@ -81,7 +81,8 @@ export class Replica implements RsmSink, Timed {
     const restored = (meta: SnapshotMeta): void => this.#restored(meta);
     this.#restorer = new Restorer(parts.rsm, restored, (error) => this.#failed(error));
     this.#queue = new ProposalQueue(ports.builder);
-    this.reads = new ReadBook(this.electionTimeoutMs);
+    this.proposals = new ProposalBook(ports.sequences.first(this));
+    this.reads = new ReadBook(this.electionTimeoutMs, ports.sequences.first(this));
     this.#leading = new LeaderRequests(this.shardId, ports.logger);
     this.#reportedApplied = parts.rsm.applied;
     this.snapshotter = new Snapshotter(this, ports, parts.snapshot);

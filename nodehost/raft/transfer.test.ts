@@ -156,6 +156,23 @@ test("P19: a lost TimeoutNow is repeated with the next heartbeat; if all are los
   assert.equal(second.raft.role, "leader");
 });
 
+test("a TimeoutNow that was not collected before the transfer is given up does not leave after it", () => {
+  const net = new Net(three);
+  const { raft } = net.elect(1);
+  net.run();
+  raft.transferLeadership(2, net.nowMs);
+  assert.ok(raft.takeOutput().messages.some((m) => m.type === MessageType.TimeoutNow));
+  // The next heartbeat asks again, and in the same turn time is over and a proposal comes.
+  raft.tick(net.nowMs + T - 1);
+  raft.tick(net.nowMs + T);
+  const { messages, transfer } = raft.takeOutput();
+  assert.equal(transfer?.reason, "timeout");
+  assert.deepEqual(
+    messages.filter((m) => m.type === MessageType.TimeoutNow),
+    [],
+  );
+});
+
 test("P19: no TimeoutNow while a membership change is not applied; a target it removes ends the transfer", () => {
   const net = new Net(three);
   const leader = net.elect(1);

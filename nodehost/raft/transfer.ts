@@ -69,7 +69,15 @@ export function leaderKnown(s: RaftState): void {
 }
 
 function abort(s: RaftState, reason: TransferResult["reason"]): void {
+  withdraw(s);
   end(s, { outcome: "aborted", reason });
+}
+
+/** Whoever was not told yet is not told any more: the log grows again, and the target would campaign without its end. */
+function withdraw(s: RaftState): void {
+  const { out } = s;
+  out.messages = out.messages.filter((m) => m.type !== MessageType.TimeoutNow);
+  out.waiting = out.waiting.filter((m) => m.type !== MessageType.TimeoutNow);
 }
 
 function end(s: RaftState, how: Pick<TransferResult, "outcome" | "reason">): void {

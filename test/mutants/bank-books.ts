@@ -6,6 +6,15 @@ const TESTS = ["nodehost/engine/pending.test.ts", "nodehost/engine/requests.test
 
 export const BOOKS: readonly Mutant[] = [
   {
+    id: "sequences-begin-again",
+    file: `${ENGINE}/sequences.ts`,
+    find: "return this.#next.get(nameOf(key)) ?? 1;",
+    replace: "return 1;",
+    invariant: "a replica started again uses the request keys of its earlier life: answers are mixed up (P57)",
+    quick: false,
+    tests: ["nodehost/api/second-life.test.ts"],
+  },
+  {
     id: "settled-twice",
     file: `${ENGINE}/requests.ts`,
     find: "    if (this.#outcome !== undefined) return false;\n",

@@ -76,4 +76,13 @@ export const TRANSFERS: readonly Mutant[] = [
     invariant: "a deposed leader reports as dropped what it had appended (ORACLE)",
     quick: false,
   },
+  {
+    id: "late-request-not-withdrawn",
+    file: `${RAFT}/transfer.ts`,
+    find: "  withdraw(s);\n  end(s",
+    replace: "  end(s",
+    invariant: "a target is told to campaign after its leader gave the transfer up and went on (R19)",
+    quick: false,
+    tests: ["nodehost/raft/transfer.test.ts"],
+  },
 ];

@@ -1,8 +1,8 @@
 /**
  * What hosts tell each other of shards at rest, reduced to one shard: a model of what nodehost/engine does between
  * hosts. Each node sends a pulse to every other one: which start of it this is, and the term in which it leads the
- * receiver at rest. Silence, a new start and a claim that is not true for the receiver wake. Pulses are lost, late and
- * overtaken as messages are. Without the knob `quiesceAfterMs` there are none.
+ * receiver at rest. Silence, a new start and a claim that is twice not true for the receiver wake. Pulses are lost,
+ * late and overtaken as messages are. Without the knob `quiesceAfterMs` there are none.
  */
 import type { ReplicaId, Term, TimeMs } from "../../shared/types/ids.js";
 import { roleOf } from "../../shared/types/membership.js";
@@ -30,6 +30,8 @@ export class PulseWatch {
   readonly #heard = new Map<ReplicaId, Heard>();
   /** Whom it told that it rests. */
   #told = new Set<ReplicaId>();
+  /** Whose last pulse did not agree. Here a pulse may overtake what it speaks of; on one connection it cannot. */
+  readonly #doubted = new Set<ReplicaId>();
   #lastMs: TimeMs;
 
   constructor(node: SimNode) {
@@ -125,8 +127,11 @@ export class PulseWatch {
     // It is back, and does not know that the others rest.
     if (heard?.silent === true && core.role === "leader" && !this.#told.has(from)) core.wake(nowMs);
     const believed = core.quiesced && core.role === "follower" && core.leaderId === from ? core.term : 0;
-    if (believed !== claim) this.#differ(from, believed, claim);
-    else if (claim !== 0) core.leaderHeard(nowMs);
+    if (believed === claim) {
+      this.#doubted.delete(from);
+      if (claim !== 0) core.leaderHeard(nowMs);
+    } else if (this.#doubted.delete(from)) this.#differ(from, believed, claim);
+    else this.#doubted.add(from);
     node.touched();
   }
 
