@@ -1,5 +1,5 @@
 /**
- * A replica that is stopped and started again while its host runs: entries of its earlier life are still in the log, and
+ * A replica that is stopped and started again while its host runs: entries of its earlier life are still in the log and
  * must not answer requests of the new one.
  */
 import assert from "node:assert/strict";

@@ -73,7 +73,7 @@ function abort(s: RaftState, reason: TransferResult["reason"]): void {
   end(s, { outcome: "aborted", reason });
 }
 
-/** Whoever was not told yet is not told any more: the log grows again, and the target would campaign without its end. */
+/** Who was not told yet is not told any more: the log grows again, and the target would campaign without its end. */
 function withdraw(s: RaftState): void {
   const { out } = s;
   out.messages = out.messages.filter((m) => m.type !== MessageType.TimeoutNow);
