@@ -9,7 +9,7 @@ import type { Message, SnapshotMeta } from "../../shared/types/message.js";
 import { receive } from "./dispatch.js";
 import { persisted } from "./durability.js";
 import { startElection } from "./election.js";
-import { type Inspection, inspect } from "./invariants.js";
+import { fingerprint, type Inspection, inspect } from "./invariants.js";
 import { configChangeApplied, refreshMembership, restored } from "./membership.js";
 import { isMemoryLimited } from "./memory-limit.js";
 import { hasOutput, takeOutput } from "./output.js";
@@ -204,6 +204,11 @@ export class Raft implements RaftCore {
   /** What the invariant checks and tests look at; not for the engine. */
   inspect(): Inspection {
     return inspect(this.#s);
+  }
+
+  /** See invariants.ts; not for the engine. */
+  fingerprint(): string {
+    return fingerprint(this.#s);
   }
 
   /** For inputs that a replica at rest must not sleep through. */
