@@ -25,6 +25,7 @@ const PROGRAMS = {
   sim: { file: "test/sim/main.js", args: [] },
   golden: { file: "test/golden/main.js", args: [] },
   "golden:rewrite": { file: "test/golden/main.js", args: ["--rewrite"] },
+  worlds: { file: "test/worlds/main.js", args: [] },
   mutants: { file: "test/mutants/run.js", args: [] },
   soak: { file: "test/sim/soak.js", args: [] },
   "bench:smoke": { file: "test/bench/smoke.js", args: [] },

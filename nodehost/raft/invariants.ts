@@ -88,11 +88,9 @@ export function inspect(s: RaftState): Inspection {
   };
 }
 
-/** Of no meaning for what the core does next while no timer goes off, or shown by others. */
+/** Given and never changed, for people only, or shown by others. Times (names in "Ms") are left out as well. */
 const NO_STATE: ReadonlySet<string> = new Set([
   ...["config", "reader", "random", "crc32", "counters", "scratch", "log", "sequence", "metadataBlocks"],
-  ...["nowMs", "electionDeadlineMs", "leaderContactMs", "lastContactMs", "heartbeatDueMs", "snapshotSinceMs"],
-  ...["noticesSentMs"],
 ]);
 
 /**
@@ -103,7 +101,7 @@ export function fingerprint(s: RaftState): string {
   const { log } = s;
   const positions = [log.commit, log.applied, log.delivered, log.durable, log.handed, log.writesInFlight];
   const plain = (key: string, value: unknown) => {
-    if (NO_STATE.has(key)) return undefined;
+    if (NO_STATE.has(key) || key.endsWith("Ms")) return undefined;
     // Twice the same message says nothing more.
     if (key === "waiting") return [...new Set(s.out.waiting.map(describeMessage))];
     if (value instanceof Map) return [...value.entries()];

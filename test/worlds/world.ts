@@ -8,20 +8,20 @@
  * Checked in every state, besides what the network of cores checks (R1, R4, R6–R10, R14): R2 log matching, R3 a new
  * leader holds every committed entry, R5 what is committed is durable on a quorum and of the leader's term, R16 reads.
  */
+
+import { describeMessage, quorumOf } from "../../nodehost/raft/index.js";
+import { type InitialDisk, netOfDisks } from "../../nodehost/raft/test-logs.js";
+import { membershipOf, type Net, T, type TestNode } from "../../nodehost/raft/test-net.js";
+import type { RaftConfig, RaftRole } from "../../nodehost/raft/types.js";
 import { assert } from "../../shared/assert.js";
 import type { Index, ReplicaId, Term } from "../../shared/types/ids.js";
-import type { ConfigChangeKind } from "../../shared/types/membership.js";
+import type { ConfigChangeKind, Membership } from "../../shared/types/membership.js";
 import { type Message, MessageType } from "../../shared/types/message.js";
-import { describeMessage } from "./describe.js";
-import { quorumOf } from "./quorum.js";
-import { type InitialDisk, netOfDisks } from "./test-logs.js";
-import { membershipOf, type Net, T, type TestNode } from "./test-net.js";
-import type { RaftConfig, RaftRole } from "./types.js";
 
 export interface WorldBounds {
   readonly disks: readonly InitialDisk[];
   readonly config?: Partial<RaftConfig>;
-  /** Replicas that join later, with an empty disk. */
+  /** Replicas that join later: they know who was there at the beginning, and their disk is empty. */
   readonly joining?: readonly ReplicaId[];
   /** Nobody campaigns beyond this term. */
   readonly termMax: Term;
@@ -53,14 +53,15 @@ export interface Explored {
 interface Way {
   readonly action: string;
   readonly before: Way | undefined;
-  readonly length: number;
+  /** Messages that change nothing in this state; they go on doing so until their receiver is touched. */
+  readonly idle: Set<string>;
 }
 
-/** Messages that answer somebody in this role. */
-const ASKED_BY: Readonly<Partial<Record<MessageType, RaftRole>>> = {
-  [MessageType.VoteResp]: "candidate",
-  [MessageType.ReplicateResp]: "leader",
-  [MessageType.HeartbeatResp]: "leader",
+/** Roles in which an answer may still be of use. (A heartbeat's is also given to a leader of a lower term.) */
+const USEFUL_TO: Readonly<Partial<Record<MessageType, readonly RaftRole[]>>> = {
+  [MessageType.VoteResp]: ["candidate"],
+  [MessageType.ReplicateResp]: ["candidate", "leader"],
+  [MessageType.HeartbeatResp]: ["candidate", "leader"],
 };
 
 class World {
@@ -73,6 +74,8 @@ class World {
   readonly #committedIn: Term[] = [];
   readonly #commits = new Map<ReplicaId, Index>();
   readonly #leaders = new Map<Term, ReplicaId>();
+  /** Of the last event: what it applies may be the end of a leadership and of a membership. */
+  #before = new Map<ReplicaId, { readonly leads: boolean; readonly membership: Membership }>();
   /** Sequence of a read → lowest index it may be answered with. */
   readonly #floors = new Map<number, Index>();
   readonly #used = { proposals: 0, reads: 0, crashes: 0, heartbeats: 0, transfers: 0, changes: 0 };
@@ -80,7 +83,8 @@ class World {
   constructor(bounds: WorldBounds) {
     this.#bounds = bounds;
     this.net = netOfDisks(bounds.disks, { preVote: false, checkQuorum: false, ...bounds.config });
-    for (const id of bounds.joining ?? []) this.net.add(id, membershipOf([]));
+    const voters = bounds.disks.map((_, i) => i + 1);
+    for (const id of bounds.joining ?? []) this.net.add(id, membershipOf(voters));
     for (const node of this.net.nodes.values()) {
       node.slowDisk = bounds.slowDisks === true;
       for (let index = 1; index <= node.raft.commit; index++) this.#committed[index] = node.disk.term(index) ?? 0;
@@ -108,7 +112,7 @@ class World {
       if (this.#used.transfers >= (b.transfers ?? 0)) continue;
       for (const to of this.net.nodes.keys()) if (to !== id) actions.push(`transfer ${id} ${to}`);
     }
-    for (const key of this.#messages.keys()) actions.push(key);
+    actions.push(...this.#messages.keys());
     return actions;
   }
 
@@ -116,6 +120,9 @@ class World {
     const { net } = this;
     // No lease and no round trip is as long as what passes between two events.
     net.nowMs += 10 * T;
+    for (const { id, raft } of net.nodes.values()) {
+      this.#before.set(id, { leads: raft.role === "leader", membership: raft.membership });
+    }
     const message = this.#messages.get(action);
     if (message !== undefined) net.deliver(message);
     else this.#actOf(action);
@@ -165,15 +172,12 @@ class World {
     this.#checkLogs();
   }
 
-  /**
-   * Never again of any effect: an answer to a candidate or leader of a term that is over for its receiver. (It was
-   * asked in a term that is durable there, and nobody stands or leads twice in one term.)
-   */
+  /** Never again of any effect: for a candidate or leader of a term in which its receiver will be neither. */
   #isDead(m: Message): boolean {
     const { raft, disk } = this.net.node(m.to);
-    const asker = ASKED_BY[m.type];
-    if (asker === undefined || disk.hardState.term < m.term) return false;
-    return disk.hardState.term > m.term || raft.term !== m.term || raft.role !== asker;
+    const roles = USEFUL_TO[m.type];
+    if (roles === undefined || disk.hardState.term < m.term) return false;
+    return disk.hardState.term > m.term || raft.term !== m.term || !roles.includes(raft.role);
   }
 
   #checkNode(node: TestNode): void {
@@ -202,12 +206,18 @@ class World {
     }
     this.#committed[index] = term;
     this.#committedIn[index] = node.raft.term;
-    assert(node.raft.role === "leader", `R5: ${node.id}, a ${node.raft.role}, is the first to commit ${index}`);
-    const voters = [...node.raft.membership.voters.keys()];
+    const before = this.#before.get(node.id);
+    const leads = before?.leads === true || node.raft.role === "leader";
+    assert(leads, `R5: ${node.id}, a ${node.raft.role}, is the first to commit ${index}`);
     const last = node.raft.commit;
     assert(termIn(node, last) === node.raft.term, `R5: ${node.id} commits ${last}, of an older term, by counting`);
-    const holders = voters.filter((id) => this.net.node(id).disk.term(index) === term);
-    assert(holders.length >= quorumOf(voters.length), `R5: ${node.id} commits ${index}, durable on ${holders}`);
+    const holds = (id: ReplicaId) => this.net.nodes.get(id)?.disk.term(index) === term;
+    // A change is committed by the members before it.
+    const enough = [before?.membership, node.raft.membership].some((members) => {
+      const voters = [...(members?.voters.keys() ?? [])];
+      return voters.length > 0 && voters.filter(holds).length >= quorumOf(voters.length);
+    });
+    assert(enough, `R5: ${node.id} commits ${index}, not durable on a quorum`);
   }
 
   /** R2: where two disks have the same term at an index, they are equal up to there. */
@@ -265,29 +275,40 @@ function hashOf(text: string): number {
   return (a >>> 0) * 2 ** 21 + (b >>> 11);
 }
 
-function wayTo(way: Way | undefined): string[] {
+function actionsOf(way: Way): string[] {
   const actions: string[] = [];
-  for (let at = way; at !== undefined; at = at.before) actions.push(at.action);
+  for (let at = way; at.before !== undefined; at = at.before) actions.push(at.action);
   return actions.reverse();
+}
+
+/** The replica that an action touches. */
+function touchedBy(action: string): string {
+  return /^\d+→(\d+) /.exec(action)?.[1] ?? action.split(" ")[1] ?? "";
 }
 
 /** Visits every state within the bounds. Throws with the shortest way to a state that breaks an invariant. */
 export function explore(bounds: WorldBounds): Explored {
   const seen = new Set<number>([hashOf(new World(bounds).fingerprint())]);
-  let level: (Way | undefined)[] = [undefined];
+  let level: Way[] = [{ action: "", before: undefined, idle: new Set() }];
   let transitions = 0;
   let depth = 0;
   while (level.length > 0) {
     const next: Way[] = [];
     for (const way of level) {
-      const before = wayTo(way);
-      for (const action of worldAt(bounds, before).actions()) {
+      const actions = actionsOf(way);
+      const world = worldAt(bounds, actions);
+      const own = hashOf(world.fingerprint());
+      const touched = touchedBy(way.action);
+      for (const action of way.before?.idle ?? []) if (touchedBy(action) !== touched) way.idle.add(action);
+      for (const action of world.actions()) {
+        if (way.idle.has(action)) continue;
         transitions += 1;
-        const hash = hashOf(worldAt(bounds, [...before, action]).fingerprint());
+        const hash = hashOf(worldAt(bounds, [...actions, action]).fingerprint());
+        if (hash === own) way.idle.add(action);
         if (seen.has(hash)) continue;
         if (seen.size >= bounds.statesMax) return { states: seen.size, transitions, depth, complete: false };
         seen.add(hash);
-        next.push({ action, before: way, length: before.length + 1 });
+        next.push({ action, before: way, idle: new Set() });
       }
     }
     if (next.length > 0) depth += 1;
