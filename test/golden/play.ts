@@ -1,6 +1,6 @@
 /**
  * Plays golden traces (traces/*.txt) against the Raft core and compares what it does with what is written there.
- * Called by nodehost/raft/golden.test.ts and main.ts.
+ * Called by golden.test.ts and main.ts.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";

@@ -2,8 +2,8 @@
  * All states of a small world: breadth first over every order of elections, proposals, reads, membership changes,
  * deliveries, writes and crashes within bounds. A message, once sent, may arrive any number of times at any time, or
  * never: loss, doubling, delay and reordering are all covered by keeping every message for ever. Time is only long: no
- * lease holds, no timer but the leader's heartbeat goes off by itself. States that cannot be told apart are visited once;
- * a failure names the shortest way to it.
+ * lease holds, no timer but the leader's heartbeat goes off by itself. States that cannot be told apart are visited
+ * once; a failure names the shortest way to it.
  *
  * Checked in every state, besides what the network of cores checks (R1, R4, R6–R10, R14): R2 log matching, R3 a new
  * leader holds every committed entry, R5 what is committed is durable on a quorum and of the leader's term, R16 reads.

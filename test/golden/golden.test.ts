@@ -1,7 +1,7 @@
-/** The golden traces of test/golden: what the core does in the scenarios that matter, line by line, reviewed by eye. */
+/** The golden traces in this folder: what the core does in the scenarios that matter, reviewed by eye. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { playTrace, readTrace, traceFiles } from "../../test/golden/play.js";
+import { playTrace, readTrace, traceFiles } from "./play.js";
 
 const HINT = "if the new behaviour is right: npm run golden:rewrite, then review the diff";
 
