@@ -1,4 +1,4 @@
-/** A witness over gRPC: added, started, shown, asked. Real log and sockets. */
+/** A witness over gRPC: added, started from a snapshot, shown, asked, inspected. Real log and sockets. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { credentials, Client as GrpcClient } from "@grpc/grpc-js";
@@ -7,6 +7,7 @@ import { APPS, Hosts, kvPut, SHARD } from "../../test/kit/hosts.js";
 import { eventually } from "../../test/kit/wait.js";
 import { HostClient, ShardClient } from "../client/index.js";
 import { OpError } from "../index.js";
+import { inspectData, shrinkToSurvivors } from "../tools/index.js";
 
 const LONG = { timeoutMs: 60_000 };
 const NOBODY = new Uint8Array(0);
@@ -28,6 +29,11 @@ test("a witness is added and started over gRPC, and refuses data", async (t) => 
   const target = cluster.addresses[2] ?? "";
   const cci = await leader.addWitness(SHARD, 3, target, LONG);
   assert.equal((await leader.membership(SHARD, LONG)).configChangeIndex, cci);
+  // Now the log alone does not reach back to the beginning.
+  for (const i of [0, 1]) {
+    await cluster.get(i, "a");
+    await cluster.host(i).syncRequestSnapshot(SHARD, { compactionOverhead: 0 }, LONG);
+  }
   await assert.rejects(leader.addWitness(SHARD, 2, "h:1", LONG), code("DL_ERR_REJECTED", /a voter member already/));
 
   const request = { shardId: SHARD, replicaId: 3, app: "", initial: [], join: true, witness: true, settings: null };
@@ -47,4 +53,15 @@ test("a witness is added and started over gRPC, and refuses data", async (t) => 
   t.after(() => shard.close());
   await shard.propose(SHARD, kvPut("a", "2"), LONG);
   assert.equal(await cluster.get(first, "a"), "2", "a client goes on to another member");
+
+  assert.ok(cluster.host(2).stats(SHARD).firstIndex > 1, "it began with a snapshot");
+  await cluster.host(2).close();
+  const found = await inspectData({ dataDir: cluster.dataDir(2) });
+  const [replica] = found.replicas;
+  assert.deepEqual([replica?.kind, replica?.app, replica?.snapshotFile], ["witness", "", "none"]);
+  assert.deepEqual(found.problems, []);
+  await assert.rejects(
+    shrinkToSurvivors({ dataDir: cluster.dataDir(2), shardId: SHARD }),
+    code("DL_ERR_REJECTED", /witness/),
+  );
 });
