@@ -9,7 +9,10 @@ const TYPE_MAX_OF_VERSION_1 = 16;
 
 /** The message as a peer of `wireVersion` reads it, undefined if there is no such form. */
 export function messageFor(wireVersion: number, message: WireMessage): WireMessage | undefined {
-  if (message.type <= TYPE_MAX_OF_VERSION_1 || wireVersion >= 2) return message;
+  if (wireVersion >= 2) return message;
+  // Version 1 would take metadata for entries without effect: its replicas are no witnesses.
+  if (message.type === MessageType.Replicate && message.blocks.some((block) => block.isMetadata)) return undefined;
+  if (message.type <= TYPE_MAX_OF_VERSION_1) return message;
   if (message.type !== MessageType.ProposeRefused) return undefined;
   const { reason, ...same } = message;
   return { ...same, type: MessageType.ProposeDropped };
