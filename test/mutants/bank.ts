@@ -5,6 +5,7 @@ import { DISK } from "./bank-disk.js";
 import { HISTORY } from "./bank-history.js";
 import { MEMORY } from "./bank-memory.js";
 import { MIXED } from "./bank-mixed.js";
+import { ORDERS } from "./bank-orders.js";
 import { PROMOTION } from "./bank-promotion.js";
 import { QUIESCE } from "./bank-quiesce.js";
 import { SESSION_MUTANTS } from "./bank-sessions.js";
@@ -385,6 +386,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...REQUESTS,
   ...TRANSFERS,
   ...HISTORY,
+  ...ORDERS,
   ...PROMOTION,
   ...MEMORY,
   ...MIXED,
