@@ -20,6 +20,7 @@ export type {
   AutoPromote,
   DrainResult,
   EngineListeners,
+  EngineStats,
   LeaderUpdate,
   ReplicaConfig,
   RequestCode,

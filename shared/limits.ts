@@ -30,6 +30,8 @@ export const LIMITS = {
   logSegmentsBusy: 12,
   /** Snapshots saved at the same time on one host. */
   snapshotSavesMax: 2,
+  /** Shards at rest that are woken in one turn, so that a dead host's shards do not all campaign at once. */
+  restWakesPerTurnMax: 256,
   /** Messages waiting for one replica's next step. */
   inboxMessagesMax: 4096,
   /** Not yet written bytes per peer connection; above it messages are dropped. */

@@ -44,7 +44,7 @@ export function nodeHostState(parts: Parts, options: { readonly skipLogInfo?: bo
 
 /** One running (or fenced) replica. */
 export function replicaInfo(replica: Replica, nowMs: TimeMs): ClusterInfo {
-  const status = replica.raft.status();
+  const status = replica.status();
   const { membership } = status;
   const pending = membership.configChangeIndex === 0;
   const isLeader = replica.working && status.role === "leader";
@@ -112,7 +112,7 @@ export function silentPeers(engine: Engine, nowMs: TimeMs, overMs: number): { ta
   const silent = new Map<string, number>();
   for (const replica of engine.replicas()) {
     if (!replica.working || replica.raft.role !== "leader") continue;
-    const { peers, membership } = replica.raft.status();
+    const { peers, membership } = replica.status();
     for (const peer of peers) {
       const silentMs = Math.round(nowMs - peer.lastContactMs);
       const target = targetOf(membership, peer.replicaId);

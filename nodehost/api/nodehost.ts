@@ -11,6 +11,7 @@ import type { Membership } from "../../shared/types/membership.js";
 import {
   type DrainResult,
   type Engine,
+  type EngineStats,
   errorOf,
   type LeaderUpdate,
   type ReplicaConfig,
@@ -300,6 +301,11 @@ export class NodeHost extends MembershipCalls implements AsyncDisposable {
   /** What the replica here knows of the shard and of itself, at this moment. */
   stats(shardId: ShardId): ShardStats {
     return shardStats(this.calls.found(shardId), this.#parts.env.now());
+  }
+
+  /** What the engine did so far, and how many replicas it has and lets rest. Costs nothing to ask. */
+  engineStats(): EngineStats {
+    return this.#engine.stats();
   }
 
   /** Leadership of one shard or of all shards of this host: current state first, then changes. */

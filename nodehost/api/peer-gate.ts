@@ -11,6 +11,7 @@ import { errorText, type OpError } from "../../shared/errors.js";
 import { LIMITS } from "../../shared/limits.js";
 import type { HostId, Target } from "../../shared/types/ids.js";
 import type { WireMessage } from "../../shared/types/message.js";
+import type { HostPulse } from "../../shared/types/pulse.js";
 import type { DirectoryRefusal, Engine } from "../engine/index.js";
 import {
   type AddressBook,
@@ -56,6 +57,13 @@ export class PeerGate implements TransportHandler {
       throw error;
     }
     addressBook.learn(hello.hostId, hello.raftAddress, hello.incarnation.counter);
+    this.#options.engine.onHello(hello);
+  }
+
+  /** One that comes before the peer's start is durable here is lost: the next one is not far. */
+  onPulse(from: Hello, pulse: HostPulse): void {
+    const { engine, peers } = this.#options;
+    if (peers.settled(from) === undefined) engine.onPulse(from, pulse);
   }
 
   onMessages(from: Hello, messages: readonly WireMessage[], durableSequence: number): void {

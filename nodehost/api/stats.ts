@@ -14,6 +14,8 @@ export interface ShardStats {
   readonly term: Term;
   /** 0 = none known. */
   readonly leaderId: ReplicaId;
+  /** Idle: no heartbeats and no timers, until it is asked something or a host of it is in doubt. */
+  readonly resting: boolean;
   /** Who gets leadership at this moment, 0 = nobody: proposals are refused. */
   readonly transferTarget: ReplicaId;
   readonly commitIndex: Index;
@@ -71,7 +73,7 @@ export interface PeerStats {
 }
 
 export function shardStats(replica: Replica, nowMs: TimeMs): ShardStats {
-  const status = replica.raft.status();
+  const status = replica.status();
   const { membership } = status;
   return {
     shardId: status.shardId,
@@ -81,6 +83,7 @@ export function shardStats(replica: Replica, nowMs: TimeMs): ShardStats {
     term: status.term,
     leaderId: status.leaderId,
     transferTarget: status.transferTarget,
+    resting: status.quiesced,
     commitIndex: status.commit,
     appliedIndex: replica.rsm.applied,
     firstIndex: status.first,

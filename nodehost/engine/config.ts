@@ -17,6 +17,13 @@ export interface ReplicaConfig {
    * Members may differ in it. Default true.
    */
   readonly checkQuorum?: boolean;
+  /**
+   * An idle shard comes to rest: no heartbeats and no timers, until it is asked something or a host of it is in doubt.
+   * Only while all hosts of its members say so, so have it alike on all of them. Default true.
+   */
+  readonly quiesce?: boolean;
+  /** Ticks without a request after which a shard rests. Default 10 × electionTicks. */
+  readonly quiesceTicks?: number;
   /** Automatic snapshot each so many applied entries; 0 = off. Default 10,000. */
   readonly snapshotEntries?: number;
   /** Entries kept behind a snapshot for slow followers. Default 1,000. */
@@ -70,6 +77,8 @@ export function completeConfig(config: ReplicaConfig): FullReplicaConfig {
     heartbeatTicks: config.heartbeatTicks ?? 1,
     preVote: config.preVote ?? true,
     checkQuorum: config.checkQuorum ?? true,
+    quiesce: config.quiesce ?? true,
+    quiesceTicks: config.quiesceTicks ?? 10 * (config.electionTicks ?? 10),
     snapshotEntries: config.snapshotEntries ?? 10_000,
     compactionOverhead: config.compactionOverhead ?? 1_000,
     isNonVoting: config.isNonVoting ?? false,
@@ -84,6 +93,7 @@ export function completeConfig(config: ReplicaConfig): FullReplicaConfig {
   checkField("replicaId", full.replicaId, 1, "a replica id, an integer from 1 to 2^53 - 1");
   checkField("heartbeatTicks", full.heartbeatTicks, 1, "at least 1 tick");
   checkField("electionTicks", full.electionTicks, 1, "at least 1 tick");
+  checkField("quiesceTicks", full.quiesceTicks, 1, "at least 1 tick (quiesce: false is off)");
   checkField("snapshotEntries", full.snapshotEntries, 0, "0 (off) or a number of entries");
   checkField("compactionOverhead", full.compactionOverhead, 0, "a number of entries");
   checkField("maxInMemLogBytes", full.maxInMemLogBytes, 0, "0 (off) or a number of bytes");

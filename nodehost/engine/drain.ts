@@ -54,7 +54,7 @@ interface Move {
 async function moveOne(replica: Replica, { endMs, given, ports }: Move): Promise<boolean> {
   const tried = new Set<number>();
   while (leads(replica) && ports.now() < endMs) {
-    const status = replica.raft.status();
+    const status = replica.status();
     const target = bestTarget(status, { tried, given });
     if (target === undefined) return false;
     tried.add(target);

@@ -9,16 +9,17 @@ import { type ErrorCode, errorText, isOpError, OpError } from "../../shared/erro
 import { LIMITS } from "../../shared/limits.js";
 import type { ReplicaId, ShardId, Target } from "../../shared/types/ids.js";
 import type { WireMessage } from "../../shared/types/message.js";
+import type { HostPulse } from "../../shared/types/pulse.js";
 import { MachineFailure } from "../rsm/index.js";
 import type { Hello, SnapshotHeader } from "../transport/port.js";
-import { DeadlineWheel } from "./deadlines.js";
 import { type DrainResult, moveLeaders } from "./drain.js";
+import { HostWatch } from "./host-watch.js";
 import { JobQueue } from "./job-queue.js";
 import { guardListeners } from "./listeners.js";
 import { LogPressure } from "./log-pressure.js";
 import { type DirectoryRefusal, refusedFault } from "./peer-memory.js";
 import { Peers } from "./peers.js";
-import type { EngineOptions, ReplicaPorts } from "./ports.js";
+import type { EngineOptions, EngineStats, ReplicaPorts } from "./ports.js";
 import { RateLimit } from "./rate-limit.js";
 import type { Replica } from "./replica.js";
 import { type RequestState, timeoutError } from "./requests.js";
@@ -27,7 +28,8 @@ import { SlowDisk } from "./slow-disk.js";
 import { takeSnapshot } from "./snapshot-intake.js";
 import { StallWatch } from "./stall.js";
 import { appendDurably, type StartSpec, startReplica } from "./start.js";
-import { runTurn, type TurnContext } from "./turn.js";
+import type { TurnContext } from "./turn.js";
+import { TurnLoop } from "./turn-loop.js";
 import { WalQueue } from "./wal-queue.js";
 
 const TURN_BUDGET_MS = 10;
@@ -51,17 +53,13 @@ export class Engine {
   readonly #broken = new Map<ShardId, BrokenReplica>();
   readonly #wal: WalQueue;
   readonly #ports: ReplicaPorts;
-  readonly #context: TurnContext;
   readonly #pressure: LogPressure;
   readonly #slowDisk: SlowDisk;
   readonly #receiveRate: RateLimit;
-  /** Replicas by when they next have something to do. Each is armed anew after its turn. */
-  readonly #deadlines: DeadlineWheel<Replica>;
-  readonly #stall: StallWatch;
+  readonly #hosts: HostWatch;
+  readonly #turns: TurnLoop;
   readonly #peers: Peers;
   #refusal: DirectoryRefusal | undefined;
-  #ready: Replica[] = [];
-  #turn: TimerHandle | undefined;
   #ticker: TimerHandle | undefined;
   readonly #saves = new JobQueue(LIMITS.snapshotSavesMax);
   readonly #watched = new Set<RequestState>();
@@ -73,8 +71,17 @@ export class Engine {
     this.#receiveRate = new RateLimit(env, snapshotRates.receiveBytesPerSecond);
     this.#options = options;
     this.#wal = new WalQueue(logDb, (error) => this.fatal(error));
-    this.#deadlines = new DeadlineWheel(rttMs, env.now());
-    this.#stall = new StallWatch(rttMs, env.now());
+    const stall = new StallWatch(rttMs, env.now());
+    const ready = (replica: Replica): void => this.#turns.add(replica);
+    this.#hosts = new HostWatch({ transport, ready });
+    const context: TurnContext = {
+      now: env.now,
+      wal: this.#wal,
+      transport,
+      applyBudgetMs: LIMITS.applyBudgetMs,
+      turnBudgetMs: TURN_BUDGET_MS,
+    };
+    this.#turns = new TurnLoop({ env, tickMs: rttMs, context, hosts: this.#hosts, stall });
     this.#ports = {
       env,
       logger: env.logger,
@@ -84,13 +91,14 @@ export class Engine {
       transport,
       incarnation,
       rttMs,
-      stall: this.#stall,
+      stall,
+      hosts: this.#hosts,
       sendRate: new RateLimit(env, snapshotRates.sendBytesPerSecond),
       peers: options.peers,
       builder: new BlockBuilder(),
       sequences: new Sequences(),
       listeners: guardListeners(options.listeners ?? {}, env.logger),
-      ready: (replica) => this.#makeReady(replica),
+      ready,
       send: (target, message) => transport.send(target, message),
       membersChanged: (replica, added) => this.#peers.membersChanged(replica, added),
       snapshotJob: (job) => this.#saves.run(job),
@@ -109,13 +117,6 @@ export class Engine {
         this.#wal.crowded = crowded;
       },
     });
-    this.#context = {
-      now: env.now,
-      wal: this.#wal,
-      transport,
-      applyBudgetMs: LIMITS.applyBudgetMs,
-      turnBudgetMs: TURN_BUDGET_MS,
-    };
   }
 
   /** Starts the host's tick. */
@@ -165,7 +166,7 @@ export class Engine {
         this.#broken.delete(shardId);
         this.#slowDisk.expect(replica);
         this.#peers.started(replica, found, isFirst);
-        this.#makeReady(replica);
+        this.#turns.add(replica);
         return replica;
       } catch (error) {
         this.#noteDamage(spec, error);
@@ -181,6 +182,11 @@ export class Engine {
     this.#broken.set(shardId, { shardId, replicaId, app: spec.app, fault: `damaged: ${errorText(error)}` });
   }
 
+  /** What the engine has done since it was made, and how many replicas rest. */
+  stats(): EngineStats {
+    return { ...this.#turns.counts, replicas: this.#replicas.size, resting: this.#hosts.resting };
+  }
+
   /** Stops a replica; open requests are answered `terminated`. Resolves when nothing of it runs any more. */
   async stopReplica(shardId: ShardId, replicaId?: ReplicaId): Promise<void> {
     const replica = this.#replicas.get(shardId);
@@ -193,6 +199,7 @@ export class Engine {
       this.#peers.ended(replica);
       replica.stop(new OpError("DL_ERR_SHARD_CLOSED", `shard ${shardId}`));
       this.#ports.sequences.ended(replica, Math.max(replica.proposals.nextSequence, replica.reads.nextSequence));
+      this.#hosts.track(replica);
       await this.#wal.whenIdle();
       await replica.rsm.close();
       this.#wal.discard(replica);
@@ -224,15 +231,28 @@ export class Engine {
   /** Moves all leaderships held here to other replicas; after `timeoutMs` the rest is given up. */
   moveLeaders(timeoutMs: number): Promise<DrainResult> {
     const { now } = this.#options.env;
-    const ready = (replica: Replica): void => this.#makeReady(replica);
+    const ready = (replica: Replica): void => this.#turns.add(replica);
     const watch = (request: RequestState): void => this.watch(request);
     return moveLeaders(this.#replicas.values(), now() + timeoutMs, { now, watch, ready });
   }
 
   // From the transport.
 
+  /** A peer that may speak to us, and which start of it. */
+  onHello(from: Hello): void {
+    this.#hosts.heard(from, this.#options.env.now());
+    this.#turns.hostsChanged();
+  }
+
+  onPulse(from: Hello, pulse: HostPulse): void {
+    this.#hosts.pulse(from, pulse, this.#options.env.now());
+    this.#turns.hostsChanged();
+  }
+
   onMessages(from: Hello, messages: readonly WireMessage[]): void {
+    this.#hosts.heard(from, this.#options.env.now());
     this.#peers.onMessages(from, messages);
+    this.#turns.hostsChanged();
   }
 
   onConnected(target: Target, peer: Hello): void {
@@ -242,6 +262,7 @@ export class Engine {
   onUnreachable(target: Target): void {
     this.#peers.onUnreachable(target);
     for (const replica of this.#replicas.values()) {
+      if (replica.raft.quiesced) continue;
       const { voters, nonVotings, witnesses } = replica.raft.membership;
       for (const members of [voters, nonVotings, witnesses]) {
         for (const [id, at] of members) if (at === target) replica.raft.unreachable(id);
@@ -330,7 +351,7 @@ export class Engine {
   #shutDown(error: OpError): void {
     this.#closed = true;
     this.#ticker?.cancel();
-    this.#turn?.cancel();
+    this.#turns.stop();
     for (const replica of this.#replicas.values()) replica.stop(error);
     for (const request of [...this.#watched]) request.fail("terminated", error);
   }
@@ -354,37 +375,15 @@ export class Engine {
     if (this.#closed) throw new OpError("DL_ERR_CLOSED", undefined, { outcome: "rejected" });
   }
 
-  #makeReady(replica: Replica): void {
-    if (replica.scheduled || this.#closed) return;
-    replica.scheduled = true;
-    this.#ready.push(replica);
-    this.#turn ??= this.#options.env.timers.soon(() => this.#runTurn());
-  }
-
-  #runTurn(): void {
-    this.#turn = undefined;
-    if (this.#closed) return;
-    const ready = this.#ready;
-    this.#ready = [];
-    for (const replica of ready) replica.scheduled = false;
-    this.#stall.note(this.#options.env.now());
-    for (const replica of runTurn(ready, this.#context)) this.#makeReady(replica);
-    for (const replica of ready) this.#deadlines.arm(replica);
-  }
-
   #tick(): void {
     const nowMs = this.#options.env.now();
-    this.#stall.note(nowMs);
     this.#wal.retry();
     this.#pressure.check(nowMs);
     this.#peers.tick(nowMs);
     for (const request of this.#watched) {
       if (request.deadlineMs <= nowMs) request.fail("timeout", timeoutError(request.kind, request.shardId));
     }
-    for (const replica of this.#deadlines.take(nowMs)) {
-      replica.tick(nowMs);
-      if (!replica.scheduled) this.#deadlines.arm(replica);
-    }
-    for (const replica of this.#slowDisk.check(this.#replicas.values(), nowMs)) this.#makeReady(replica);
+    this.#turns.tick(nowMs);
+    for (const replica of this.#slowDisk.check(this.#replicas.values(), nowMs)) this.#turns.add(replica);
   }
 }

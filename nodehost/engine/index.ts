@@ -11,7 +11,7 @@ export {
 export type { DrainResult } from "./drain.js";
 export { type BrokenReplica, Engine } from "./engine.js";
 export type { DirectoryRefusal, PeerMemory, ReplicaOrigin } from "./peer-memory.js";
-export type { EngineListeners, EngineOptions, LeaderUpdate } from "./ports.js";
+export type { EngineListeners, EngineOptions, EngineStats, LeaderUpdate } from "./ports.js";
 export { Replica } from "./replica.js";
 export { errorOf, type RequestCode, type RequestKind, type RequestResult, RequestState } from "./requests.js";
 export type { SnapshotOptions } from "./snapshotter.js";

@@ -7,6 +7,7 @@ import type { LogDb, ReplicaKey } from "../logdb/port.js";
 import type { MachinePlace } from "../rsm/state-machine.js";
 import type { SnapshotStore } from "../rsm/types.js";
 import type { Transport } from "../transport/port.js";
+import type { HostWatch } from "./host-watch.js";
 import type { DirectoryRefusal, PeerMemory } from "./peer-memory.js";
 import type { RateLimit } from "./rate-limit.js";
 import type { Replica } from "./replica.js";
@@ -49,6 +50,16 @@ export interface LeaderUpdate {
   readonly term: Term;
 }
 
+export interface EngineStats {
+  /** Of the host's clock, turns, and replicas that took part in them, since the host was opened. */
+  readonly ticks: number;
+  readonly turns: number;
+  readonly steps: number;
+  readonly replicas: number;
+  /** Replicas at rest: idle ones that cost neither heartbeats nor timers. */
+  readonly resting: number;
+}
+
 /** Called from the turn: must be quick. What they throw is logged and goes no further. */
 export interface EngineListeners {
   leaderUpdated?(update: LeaderUpdate): void;
@@ -80,6 +91,7 @@ export interface ReplicaPorts {
   readonly incarnation: number;
   readonly rttMs: number;
   readonly stall: StallWatch;
+  readonly hosts: HostWatch;
   readonly sendRate: RateLimit;
   readonly peers: PeerMemory;
   /** Empty between uses, which are synchronous: one for all replicas. */

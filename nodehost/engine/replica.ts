@@ -11,11 +11,13 @@ import type { Index, ReplicaId, RequestKey, ShardId, TimeMs } from "../../shared
 import { type ConfigChange, type Membership, type Role, roleOf } from "../../shared/types/membership.js";
 import type { Message, SnapshotMeta } from "../../shared/types/message.js";
 import type { SessionRefusal } from "../../shared/types/session.js";
-import type { Dropped, Output, RaftCore, RaftUpdate } from "../raft/types.js";
+import type { Dropped, Output, RaftCore, RaftStatus, RaftUpdate } from "../raft/types.js";
 import type { Result } from "../rsm/state-machine.js";
 import { MachineFailure, type ReplicaStateMachine, type RsmSink } from "../rsm/types.js";
+import { ApplyLoop } from "./apply-loop.js";
 import type { FullReplicaConfig } from "./config.js";
 import { type Timed, UNARMED } from "./deadlines.js";
+import { Watched } from "./host-watch.js";
 import { LeaderRequests } from "./leader-requests.js";
 import { refusedFault } from "./peer-memory.js";
 import { ProposalBook, ReadBook } from "./pending.js";
@@ -51,6 +53,7 @@ export class Replica implements RsmSink, Timed {
   /** In the set of the next turn. */
   scheduled = false;
   armedSlot = UNARMED;
+  readonly watched = new Watched();
   /** Empty, or why this replica no longer works: it only waits to be stopped. */
   fault = "";
   /** Empty, or what this replica waits for before it takes part in its shard (see Introductions). */
@@ -61,7 +64,7 @@ export class Replica implements RsmSink, Timed {
   readonly #queue: ProposalQueue;
   readonly #routes = new Routes();
   #inbox: Message[] = [];
-  #applyBusy = false;
+  readonly #applyLoop: ApplyLoop;
   readonly #restorer: Restorer;
   /** Removed from the shard, but still answering peers for a while, so that they learn of the removal and can elect. */
   #lingering = false;
@@ -80,6 +83,11 @@ export class Replica implements RsmSink, Timed {
     this.#ports = ports;
     const restored = (meta: SnapshotMeta): void => this.#restored(meta);
     this.#restorer = new Restorer(parts.rsm, restored, (error) => this.#failed(error));
+    this.#applyLoop = new ApplyLoop(parts.rsm, {
+      applied: () => this.#afterApply(),
+      ready: () => ports.ready(this),
+      failed: (error) => this.#failed(error),
+    });
     this.#queue = new ProposalQueue(ports.builder);
     this.proposals = new ProposalBook(ports.sequences.first(this));
     this.reads = new ReadBook(this.electionTimeoutMs, ports.sequences.first(this));
@@ -108,6 +116,11 @@ export class Replica implements RsmSink, Timed {
   /** Takes part in the shard's protocol. */
   get #talking(): boolean {
     return this.serving || this.#lingering;
+  }
+
+  /** As the core's, with the peers of a leader at rest as their hosts show them. */
+  status(): RaftStatus {
+    return this.#ports.hosts.statusOf(this);
   }
 
   // Inputs: queue and ask for a turn.
@@ -179,6 +192,7 @@ export class Replica implements RsmSink, Timed {
     try {
       const inbox = this.#inbox;
       this.#inbox = [];
+      if (this.raft.quiesced && inbox.length > 0) this.raft.leaderHeard(this.#ports.hosts.leaderHeardMs(this));
       for (const message of inbox) this.raft.receive(message, nowMs);
       this.#tickRaft(nowMs);
       this.#queue.pack(
@@ -196,6 +210,7 @@ export class Replica implements RsmSink, Timed {
   #tickRaft(nowMs: TimeMs): void {
     const { deadlineMs } = this.raft;
     if (deadlineMs > nowMs) return;
+    if (this.raft.role === "leader" && this.#ports.hosts.rest(this, nowMs)) return;
     if (this.#ports.stall.excuses(deadlineMs, this.electionTimeoutMs)) this.raft.yieldElection(nowMs);
     if (this.raft.deadlineMs <= nowMs) this.raft.tick(nowMs);
   }
@@ -215,28 +230,7 @@ export class Replica implements RsmSink, Timed {
 
   /** Phase 3: applies for at most `budgetMs`. True if more is waiting. */
   apply(budgetMs: number): boolean {
-    if (!this.working || this.#applyBusy || this.#restorer.busy) return false;
-    let state: "idle" | "more" | Promise<void>;
-    try {
-      state = this.rsm.run(budgetMs);
-      this.#afterApply();
-    } catch (error) {
-      this.#failed(error);
-      return false;
-    }
-    if (typeof state === "string") return state === "more";
-    this.#applyBusy = true;
-    state
-      .then(() => {
-        this.#applyBusy = false;
-        this.#afterApply();
-        this.#ports.ready(this);
-      })
-      .catch((error: unknown) => {
-        this.#applyBusy = false;
-        this.#failed(error);
-      });
-    return false;
+    return this.working && !this.#restorer.busy && this.#applyLoop.run(budgetMs);
   }
 
   // Answers of the state machine (RsmSink).
@@ -258,7 +252,7 @@ export class Replica implements RsmSink, Timed {
   ): void {
     if (!this.working) return;
     this.raft.configChangeApplied(index, membership);
-    if (key.replicaId === this.replicaId && key.incarnation === this.#ports.incarnation) {
+    if (this.#isOwn(key)) {
       if (refusal === undefined) this.proposals.arrive(key.sequence, index, { value: index });
       else this.proposals.fail(key.sequence, "rejected", new OpError("DL_ERR_REJECTED", refusal));
     }
@@ -302,6 +296,7 @@ export class Replica implements RsmSink, Timed {
     this.#faultCode = code;
     this.#failAll(new OpError(code, `${this.#name}: ${fault}`, { outcome: "unknown" }));
     this.snapshotter.cancel();
+    this.#ports.ready(this);
     this.#ports.listeners.replicaFaulted?.(this.shardId, this.replicaId, fault);
   }
 
@@ -336,7 +331,7 @@ export class Replica implements RsmSink, Timed {
     if (out.committed.length > 0 && this.working) this.rsm.enqueue(out.committed);
     for (const read of out.readStates) this.reads.confirm(read.key.sequence, read.index);
     if (out.readStates.length > 0) this.reads.release(this.rsm.applied);
-    for (const dropped of out.dropped) this.#drop(dropped);
+    for (const dropped of out.dropped) if (this.#isOwn(dropped.firstKey)) this.#drop(dropped);
     this.#leading.ended(out);
     for (const request of out.snapshotRequests) this.snapshotter.send(request);
     if (out.leader !== undefined && this.working) {
@@ -378,12 +373,13 @@ export class Replica implements RsmSink, Timed {
     if (target !== undefined) this.#ports.send(target, message);
   }
 
-  #drop(dropped: Dropped): void {
-    const { firstKey, count, reason } = dropped;
-    if (firstKey.replicaId !== this.replicaId || firstKey.incarnation !== this.#ports.incarnation) return;
-    const error = dropError(reason);
-    if (dropped.kind === "readIndex") this.reads.drop(firstKey.sequence, error);
-    else this.proposals.drop(firstKey.sequence, count, error);
+  #isOwn({ replicaId, incarnation }: RequestKey): boolean {
+    return replicaId === this.replicaId && incarnation === this.#ports.incarnation;
+  }
+
+  #drop({ kind, firstKey: { sequence }, count, reason }: Dropped): void {
+    if (kind === "readIndex") this.reads.drop(sequence, dropError(reason));
+    else this.proposals.drop(sequence, count, dropError(reason));
   }
 
   #afterApply(): void {

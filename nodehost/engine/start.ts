@@ -140,7 +140,7 @@ async function makeReplica(spec: MadeSpec, found: RecoveredReplica, ports: Repli
       witness: config.isWitness,
       preVote: config.preVote,
       checkQuorum: config.checkQuorum,
-      quiesceAfterMs: 0,
+      quiesceAfterMs: config.quiesce ? config.quiesceTicks * ports.rttMs : 0,
       inflightBytesMax: LIMITS.inflightBytesMax,
       inflightMessagesMax: LIMITS.inflightMessagesMax,
       replicateBytesMax: LIMITS.replicateBytesMax,

@@ -190,8 +190,9 @@ export class Raft implements RaftCore {
     const transferTarget = s.transfer?.target ?? 0;
     const peers: PeerStatus[] = [];
     for (const peer of s.peers.values()) {
-      const { id, match, next, state, lastContactMs } = peer;
-      const active = s.quiesced || s.contactMs(peer) >= activeSinceMs;
+      const { id, match, next, state } = peer;
+      const lastContactMs = s.contactMs(peer);
+      const active = s.quiesced || lastContactMs >= activeSinceMs;
       peers.push({ replicaId: id, match, next, state, active, lastContactMs });
     }
     const promotions = promotionStatus(s);

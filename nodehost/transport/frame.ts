@@ -13,7 +13,7 @@ import type { Crc32 } from "../../shared/codec/crc32.js";
 export const FRAME_HEADER_BYTES = 20;
 /**
  * Versions that this host speaks: the highest one that both have is in use on a connection. Version 2 added message
- * types (message-versions.ts) and changed nothing else.
+ * types (message-versions.ts) and pulses.
  */
 export const WIRE_VERSION_MIN = 1;
 export const WIRE_VERSION_MAX = 2;
@@ -32,6 +32,8 @@ export const FrameKind = {
   SnapshotChunk: 7,
   SnapshotEnd: 8,
   SnapshotStatus: 9,
+  /** Wire version 2. */
+  Pulse: 10,
 } as const;
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
 

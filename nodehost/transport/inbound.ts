@@ -3,7 +3,7 @@
  * receives; all it ever says is that it lives.
  */
 import type { Socket } from "node:net";
-import { MalformedError } from "../../shared/codec/bytes.js";
+import { ByteReader, MalformedError } from "../../shared/codec/bytes.js";
 import type { TimerHandle } from "../../shared/env/env.js";
 import { OpError } from "../../shared/errors.js";
 import { Connection, type ConnectionOwner, type Ending } from "./connection.js";
@@ -11,6 +11,7 @@ import type { TransportCore } from "./core.js";
 import { FRAME_HEADER_BYTES, FrameKind } from "./frame.js";
 import { Lane, singleFrame } from "./hello.js";
 import type { Hello } from "./port.js";
+import { readPulse } from "./pulse-codec.js";
 import { SnapshotReceiver } from "./snapshot-receiver.js";
 
 /** What the inbound side needs from its transport. */
@@ -80,11 +81,16 @@ export class Inbound implements ConnectionOwner {
       this.#receiver.frame(kind, frame);
       return;
     }
-    if (kind !== FrameKind.Messages || this.#peer === undefined)
-      throw new MalformedError(`unexpected frame of kind ${kind}`);
     const core = this.#core;
-    const messages = core.decoder.decode(frame, FRAME_HEADER_BYTES);
+    const isPulse = kind === FrameKind.Pulse;
+    if ((kind !== FrameKind.Messages && !isPulse) || this.#peer === undefined)
+      throw new MalformedError(`unexpected frame of kind ${kind}`);
     this.#ackTimer ??= core.env.timers.after(core.limits.ackDelayMs, () => this.#acknowledge());
+    if (isPulse) {
+      core.handler.onPulse(this.#peer, readPulse(new ByteReader(frame, FRAME_HEADER_BYTES)));
+      return;
+    }
+    const messages = core.decoder.decode(frame, FRAME_HEADER_BYTES);
     core.counters.messagesReceived += messages.length;
     core.handler.onMessages(this.#peer, messages, durableSequence);
   }

@@ -1,13 +1,15 @@
 /**
- * Messages on their way to one peer: encoded as they are sent, handed out as one Buffer per flush. Big batches become
+ * Messages and pulses on their way to one peer: encoded as they are sent, handed out as one Buffer per flush. Big batches become
  * several frames in that Buffer, so that a receiver can begin before the last byte is there.
  */
 import type { ByteWriter as Writer } from "../../shared/codec/bytes.js";
 import { ByteWriter } from "../../shared/codec/bytes.js";
 import type { Crc32 } from "../../shared/codec/crc32.js";
 import type { WireMessage } from "../../shared/types/message.js";
+import type { HostPulse } from "../../shared/types/pulse.js";
 import { beginFrame, FrameKind, sealFrame } from "./frame.js";
 import type { MessageEncoder } from "./message-codec.js";
+import { writePulse } from "./pulse-codec.js";
 
 /** A frame that reached this size takes no further message. */
 const FRAME_SOFT_BYTES = 1024 * 1024;
@@ -19,7 +21,7 @@ export class MessageBatch {
   readonly #crc: Crc32;
   #writer: Writer = new ByteWriter(1024);
   #starts: number[] = [];
-  #lastStart = 0;
+  #lastStart = Number.NEGATIVE_INFINITY;
   #count = 0;
 
   constructor(encoder: MessageEncoder, crc: Crc32) {
@@ -27,7 +29,7 @@ export class MessageBatch {
     this.#crc = crc;
   }
 
-  /** Messages waiting. */
+  /** Messages and pulses waiting. */
   get count(): number {
     return this.#count;
   }
@@ -38,12 +40,22 @@ export class MessageBatch {
 
   add(message: WireMessage): void {
     const w = this.#writer;
-    if (this.#count === 0 || w.length - this.#lastStart >= FRAME_SOFT_BYTES) {
+    if (w.length - this.#lastStart >= FRAME_SOFT_BYTES) {
       this.#lastStart = beginFrame(w, FrameKind.Messages);
       this.#starts.push(this.#lastStart);
     }
     this.#count += 1;
     this.#encoder.write(w, message);
+  }
+
+  /** After the messages that wait, in a frame of its own. */
+  addPulse(pulse: HostPulse): void {
+    const w = this.#writer;
+    this.#starts.push(beginFrame(w, FrameKind.Pulse));
+    writePulse(w, pulse);
+    // The next message begins a frame.
+    this.#lastStart = Number.NEGATIVE_INFINITY;
+    this.#count += 1;
   }
 
   /** The frames, in a Buffer of their own; the batch is empty again. */
@@ -64,7 +76,7 @@ export class MessageBatch {
     if (this.#writer.length > KEEP_BYTES_MAX) this.#writer = new ByteWriter(1024);
     else this.#writer.reset();
     this.#starts = [];
-    this.#lastStart = 0;
+    this.#lastStart = Number.NEGATIVE_INFINITY;
     this.#count = 0;
   }
 }

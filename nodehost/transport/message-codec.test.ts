@@ -6,11 +6,13 @@ import { ByteReader, ByteWriter, MalformedError } from "../../shared/codec/bytes
 import { crc32 } from "../../shared/codec/crc32.js";
 import { OpError } from "../../shared/errors.js";
 import { HostMessageType, MessageType, type WireMessage } from "../../shared/types/message.js";
+import type { HostPulse } from "../../shared/types/pulse.js";
 import { beginFrame, FRAME_HEADER_BYTES, FrameKind, FrameReader, sealFrame } from "./frame.js";
 import { GOLDEN_BYTES } from "./golden-bytes.js";
 import { Lane, readError, readHello, writeAccept, writeHello, writeRefuse } from "./hello.js";
 import { MessageBatch } from "./message-batch.js";
 import { MessageDecoder, MessageEncoder } from "./message-codec.js";
+import { readPulse, writePulse } from "./pulse-codec.js";
 import {
   decodeSnapshotChunk,
   decodeSnapshotEnd,
@@ -21,7 +23,7 @@ import {
   encodeSnapshotHeader,
   encodeSnapshotStatus,
 } from "./snapshot-codec.js";
-import { numbered, sampleBlock, sampleHeader, sampleMessages } from "./suite-kit.js";
+import { numbered, sampleBlock, sampleHeader, sampleMessages, samplePulses } from "./suite-kit.js";
 
 function encode(message: WireMessage): Uint8Array {
   const w = new ByteWriter();
@@ -59,6 +61,10 @@ function goldenFrames(): Map<string, Uint8Array> {
   batch.add(numbered(1));
   batch.add(numbered(2));
   frames.set("frame of two messages", batch.take(258));
+  for (const pulse of samplePulses()) {
+    batch.addPulse(pulse);
+    frames.set(`pulse ${pulse.kind}`, batch.take(258));
+  }
   const w = new ByteWriter();
   writeHello(w, { lane: Lane.Snapshot, hello }, crc32);
   frames.set("hello", w.finish());
@@ -126,6 +132,26 @@ test("a heartbeat of an ordinary shard takes at most 20 bytes", () => {
   assert.ok(encode({ ...head, type: MessageType.Heartbeat, commit: 1_000_000, round: 0 }).length <= 20);
 });
 
+test("pulses with another number of rows than they say, or more bytes, are malformed", () => {
+  const bytesOf = (pulse: HostPulse): Uint8Array => {
+    const w = new ByteWriter();
+    writePulse(w, pulse);
+    return w.finish();
+  };
+  for (const pulse of samplePulses()) {
+    const bytes = bytesOf(pulse);
+    assert.deepEqual(readPulse(new ByteReader(bytes)), pulse);
+    for (let length = 0; length < bytes.length; length++) {
+      assert.throws(() => readPulse(new ByteReader(bytes.slice(0, length))), MalformedError, `${pulse.kind} ${length}`);
+    }
+    const longer = new Uint8Array(bytes.length + 32);
+    longer.set(bytes);
+    assert.throws(() => readPulse(new ByteReader(longer)), MalformedError);
+  }
+  const row = { shardId: 1, term: 1, leaderId: 0, memberId: 2 };
+  assert.throws(() => readPulse(new ByteReader(bytesOf({ kind: "stale", rows: [row] }))), /without leader/);
+});
+
 /** Malformed or decoded: nothing else may happen. */
 function survives(call: () => unknown): void {
   try {
@@ -143,6 +169,7 @@ test("random and mutated bytes give MalformedError or messages, never anything e
     (f) => decoder.decode(f, Math.min(f.length, FRAME_HEADER_BYTES)),
     (f) => readHello(new ByteReader(f, Math.min(f.length, FRAME_HEADER_BYTES))),
     (f) => readError(new ByteReader(f, Math.min(f.length, FRAME_HEADER_BYTES))),
+    (f) => readPulse(new ByteReader(f, Math.min(f.length, FRAME_HEADER_BYTES))),
     (f) => decodeSnapshotHeader(f),
     (f) => decodeSnapshotChunk(f),
     (f) => decodeSnapshotEnd(f),

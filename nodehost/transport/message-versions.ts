@@ -7,6 +7,9 @@ import { MessageType, type WireMessage } from "../../shared/types/message.js";
 /** Version 1 knows types 1 … 16. */
 const TYPE_MAX_OF_VERSION_1 = 16;
 
+/** The first version that knows pulses. */
+export const PULSE_VERSION = 2;
+
 /** The message as a peer of `wireVersion` reads it, undefined if there is no such form. */
 export function messageFor(wireVersion: number, message: WireMessage): WireMessage | undefined {
   if (wireVersion >= 2) return message;

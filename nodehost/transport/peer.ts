@@ -10,8 +10,9 @@
  */
 import { connect } from "node:net";
 import { OpError } from "../../shared/errors.js";
-import type { Target, TimeMs } from "../../shared/types/ids.js";
+import type { HostId, Target, TimeMs } from "../../shared/types/ids.js";
 import type { WireMessage } from "../../shared/types/message.js";
+import type { HostPulse } from "../../shared/types/pulse.js";
 import { parseAddress } from "./address.js";
 import { Connection, type ConnectionOwner, type Ending } from "./connection.js";
 import type { TransportCore } from "./core.js";
@@ -19,7 +20,7 @@ import { FrameKind, WIRE_VERSION_MIN } from "./frame.js";
 import { checkExpectedHost, commonVersion, Lane, singleFrame, toOpError } from "./hello.js";
 import { backoffMs } from "./limits.js";
 import { MessageBatch } from "./message-batch.js";
-import { messageFor } from "./message-versions.js";
+import { messageFor, PULSE_VERSION } from "./message-versions.js";
 import type { Hello } from "./port.js";
 
 /** Messages kept until the version of the peer is known. */
@@ -85,6 +86,19 @@ export class Peer implements ConnectionOwner {
       this.#core.env.logger.error({ target: this.target, error: toOpError(error).message }, "message not encodable");
     }
     return true;
+  }
+
+  /** True when the pulse was taken and waits for a flush. A connection is begun if there is none. */
+  pulse(pulse: HostPulse): boolean {
+    const connection = this.#connection ?? this.#reconnect();
+    if (connection?.open !== true || this.#wireVersion < PULSE_VERSION || !this.#hasRoom(connection)) return false;
+    this.#batch.addPulse(pulse);
+    return true;
+  }
+
+  /** Who answers, while the connection is open. */
+  get hostId(): HostId | undefined {
+    return this.#connection?.open === true ? this.#connection.peer?.hostId : undefined;
   }
 
   #hasRoom(connection: Connection): boolean {

@@ -9,6 +9,7 @@
 import type { OpError } from "../../shared/errors.js";
 import type { DataSetId, HostId, Incarnation, ReplicaId, ShardId, Target, Term } from "../../shared/types/ids.js";
 import type { SnapshotMeta, WireMessage } from "../../shared/types/message.js";
+import type { HostPulse } from "../../shared/types/pulse.js";
 
 /** Who speaks. The first thing said on every connection. */
 export interface Hello {
@@ -40,6 +41,8 @@ export interface TransportHandler {
    * it sent the frame.
    */
   onMessages(from: Hello, messages: readonly WireMessage[], durableSequence: number): void;
+  /** What the sender says of shards at rest; comes after the messages that it sent before on this connection. */
+  onPulse(from: Hello, pulse: HostPulse): void;
   /** Decides whether to talk to this peer; throws OpError to refuse (the code travels to the other side). */
   onHello(hello: Hello): void;
   /** Nothing can be sent to this target now (connection refused or broken). Called once per failure. */
@@ -87,6 +90,13 @@ export interface Transport {
    * its log is durable. As `send` without a message.
    */
   beat(target: Target): void;
+  /**
+   * Buffers a pulse, behind the messages. Dropped while there is no connection to the peer, which is then attempted,
+   * and if the peer is of an older wire version.
+   */
+  pulse(target: Target, pulse: HostPulse): void;
+  /** Who answers at `target`, while a connection to it is open. */
+  hostAt(target: Target): HostId | undefined;
   /** Sends what was buffered: one Buffer per peer per turn. Called at the end of each turn. */
   flush(): void;
   /**

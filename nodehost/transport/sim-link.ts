@@ -1,12 +1,13 @@
 /** The outgoing side of one target in a simulated network: what peer.ts is for TCP, without sockets. */
 import { OpError } from "../../shared/errors.js";
-import type { Target, TimeMs } from "../../shared/types/ids.js";
+import type { HostId, Target, TimeMs } from "../../shared/types/ids.js";
 import type { WireMessage } from "../../shared/types/message.js";
+import type { HostPulse } from "../../shared/types/pulse.js";
 import { FrameKind, WIRE_VERSION_MIN } from "./frame.js";
 import { checkExpectedHost, commonVersion, Lane, singleFrame } from "./hello.js";
 import { backoffMs } from "./limits.js";
 import { MessageBatch } from "./message-batch.js";
-import { messageFor } from "./message-versions.js";
+import { messageFor, PULSE_VERSION } from "./message-versions.js";
 import { SimLine } from "./sim-line.js";
 import { meet } from "./sim-meet.js";
 import type { SimStation, SimWorld } from "./sim-world.js";
@@ -19,7 +20,7 @@ export class SimLink {
   readonly #local: SimStation;
   readonly #network: SimWorld;
   #state: "idle" | "connecting" | "open" = "idle";
-  #messages: WireMessage[] = [];
+  #waiting: (WireMessage | HostPulse)[] = [];
   #beatDue = false;
   #remote: SimStation | undefined;
   #address = "";
@@ -39,11 +40,21 @@ export class SimLink {
 
   send(message: WireMessage): void {
     if (this.#state === "idle") this.#connect();
-    if (this.#state === "idle" || this.#messages.length >= CONNECT_MESSAGES_MAX) {
+    if (this.#state === "idle" || this.#waiting.length >= CONNECT_MESSAGES_MAX) {
       this.#local.core.counters.messagesDropped += 1;
       return;
     }
-    this.#messages.push(message);
+    this.#waiting.push(message);
+  }
+
+  pulse(pulse: HostPulse): void {
+    if (this.#state === "idle") this.#connect();
+    if (this.#state === "open" && this.#wireVersion >= PULSE_VERSION) this.#waiting.push(pulse);
+  }
+
+  /** Who answers, while the connection is open. */
+  get hostId(): HostId | undefined {
+    return this.#state === "open" ? this.#remote?.core.hello().hostId : undefined;
   }
 
   /** See Transport.beat. */
@@ -53,7 +64,7 @@ export class SimLink {
   }
 
   flush(): void {
-    if (this.#messages.length === 0 && !this.#beatDue) return;
+    if (this.#waiting.length === 0 && !this.#beatDue) return;
     const { core } = this.#local;
     const address = core.resolve(this.target);
     if (this.#state !== "idle" && address !== undefined && address !== this.#address) {
@@ -62,12 +73,12 @@ export class SimLink {
       return;
     }
     if (this.#state !== "open") return;
-    const messages = this.#messages;
-    this.#messages = [];
+    const items = this.#waiting;
+    this.#waiting = [];
     this.#beatDue = false;
-    core.counters.messagesSent += messages.length;
-    if (!this.#network.chance(this.#network.knobs.splitRate)) this.#transmit(messages);
-    else for (const message of messages) this.#transmit([message]);
+    core.counters.messagesSent += items.length;
+    if (!this.#network.chance(this.#network.knobs.splitRate)) this.#transmit(items);
+    else for (const item of items) this.#transmit([item]);
   }
 
   /** Another transport has closed. */
@@ -82,12 +93,15 @@ export class SimLink {
     if (this.#state === "idle" && (this.target === hostId || this.target === address)) this.#nextAttemptAt = 0;
   }
 
-  #transmit(messages: readonly WireMessage[]): void {
+  #transmit(items: readonly (WireMessage | HostPulse)[]): void {
     const { core } = this.#local;
     const batch = new MessageBatch(core.encoder, core.env.crc32);
-    for (const message of messages) {
-      const readable = messageFor(this.#wireVersion, message);
-      if (readable !== undefined) batch.add(readable);
+    for (const item of items) {
+      if ("kind" in item) batch.addPulse(item);
+      else {
+        const readable = messageFor(this.#wireVersion, item);
+        if (readable !== undefined) batch.add(readable);
+      }
     }
     const sequence = core.durableSequence();
     const bytes = batch.count > 0 ? batch.take(sequence) : singleFrame(FrameKind.Messages, sequence, core.env.crc32);
@@ -164,8 +178,8 @@ export class SimLink {
 
   #drop(): void {
     if (this.#state === "open") this.#local.core.counters.connections -= 1;
-    this.#local.core.counters.messagesDropped += this.#messages.length;
-    this.#messages = [];
+    this.#local.core.counters.messagesDropped += this.#waiting.length;
+    this.#waiting = [];
     this.#beatDue = false;
     this.#remote = undefined;
   }

@@ -1,13 +1,15 @@
 /** Transport of one host in a SimWorld: the same codec, handshake and snapshot protocol as TCP, on virtual time. */
-import { MalformedError } from "../../shared/codec/bytes.js";
+import { ByteReader, MalformedError } from "../../shared/codec/bytes.js";
 import { OpError } from "../../shared/errors.js";
-import type { Target } from "../../shared/types/ids.js";
+import type { HostId, Target } from "../../shared/types/ids.js";
 import type { WireMessage } from "../../shared/types/message.js";
+import type { HostPulse } from "../../shared/types/pulse.js";
 import { type DetailedStats, TransportCore } from "./core.js";
-import { FRAME_HEADER_BYTES, FrameReader } from "./frame.js";
+import { FRAME_HEADER_BYTES, FrameKind, FrameReader } from "./frame.js";
 import { checkExpectedHost, Lane, toOpError } from "./hello.js";
 import { DEFAULT_TRANSPORT_LIMITS } from "./limits.js";
 import type { Hello, SnapshotHeader, Transport, TransportHandler } from "./port.js";
+import { readPulse } from "./pulse-codec.js";
 import { SimLink } from "./sim-link.js";
 import { meet, overTheWire } from "./sim-meet.js";
 import { PipeEnd } from "./sim-pipe.js";
@@ -60,6 +62,14 @@ export class SimTransport implements Transport, SimStation {
     this.#link(target).beat();
   }
 
+  pulse(target: Target, pulse: HostPulse): void {
+    this.#link(target).pulse(pulse);
+  }
+
+  hostAt(target: Target): HostId | undefined {
+    return this.#links.get(target)?.hostId;
+  }
+
   #link(target: Target): SimLink {
     const known = this.#links.get(target);
     if (known !== undefined) return known;
@@ -77,9 +87,16 @@ export class SimTransport implements Transport, SimStation {
   deliver(from: Hello, bytes: Uint8Array): OpError | undefined {
     const { core } = this;
     if (core.closed) return undefined;
-    const frames: { readonly messages: readonly WireMessage[]; readonly durableSequence: number }[] = [];
-    const onFrame = (_kind: number, frame: Uint8Array, durableSequence: number): boolean => {
-      frames.push({ messages: core.decoder.decode(frame, FRAME_HEADER_BYTES), durableSequence });
+    const frames: (() => void)[] = [];
+    const onFrame = (kind: number, frame: Uint8Array, durableSequence: number): boolean => {
+      if (kind === FrameKind.Pulse) {
+        const pulse = readPulse(new ByteReader(frame, FRAME_HEADER_BYTES));
+        frames.push(() => core.handler.onPulse(from, pulse));
+        return true;
+      }
+      const messages = core.decoder.decode(frame, FRAME_HEADER_BYTES);
+      core.counters.messagesReceived += messages.length;
+      frames.push(() => core.handler.onMessages(from, messages, durableSequence));
       return true;
     };
     let refused: OpError | undefined;
@@ -92,10 +109,7 @@ export class SimTransport implements Transport, SimStation {
       core.refused(from.hostId, refused, false);
     }
     this.#network.onDelivery?.(from.raftAddress, this.#address, bytes);
-    for (const { messages, durableSequence } of frames) {
-      core.counters.messagesReceived += messages.length;
-      if (!core.closed) core.handler.onMessages(from, messages, durableSequence);
-    }
+    for (const hand of frames) if (!core.closed) hand();
     return refused;
   }
 

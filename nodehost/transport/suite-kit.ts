@@ -10,6 +10,7 @@ import { isOpError, type OpError } from "../../shared/errors.js";
 import type { Target } from "../../shared/types/ids.js";
 import type { Membership } from "../../shared/types/membership.js";
 import { HostMessageType, MessageType, type SnapshotMeta, type WireMessage } from "../../shared/types/message.js";
+import { type HostPulse, PULSE_GROUPS } from "../../shared/types/pulse.js";
 import type { AddressBook, Hello, SnapshotHeader, TransportHandler } from "./port.js";
 
 export interface BlockSpec {
@@ -95,6 +96,18 @@ export function sampleMessages(): WireMessage[] {
   ];
 }
 
+/** One pulse of each form. */
+export function samplePulses(): HostPulse[] {
+  const sums = Uint32Array.from({ length: 2 * PULSE_GROUPS }, (_, i) => i * 0x01000193);
+  const row = { shardId: 5, term: 3, leaderId: 1, memberId: 2 };
+  const big = { shardId: 2 ** 52, term: 70_000, leaderId: 9, memberId: 4_294_967_296 };
+  return [
+    { kind: "digest", sequence: 70_000, count: 3_333, sums },
+    { kind: "held", sequence: 69_999, groups: 0x8001, rows: [row, big] },
+    { kind: "stale", rows: [row] },
+  ];
+}
+
 /** A small message that carries a number. */
 export function numbered(round: number): WireMessage {
   return { type: MessageType.HeartbeatResp, shardId: 5, from: 1, to: 2, term: 3, lineage: 0, round };
@@ -116,6 +129,8 @@ type Store = TransportHandler["onSnapshot"];
 export class Recorder implements TransportHandler {
   readonly received: Received[] = [];
   readonly hellos: Hello[] = [];
+  /** `after`: so many messages came before it. */
+  readonly pulses: { readonly from: Hello; readonly pulse: HostPulse; readonly after: number }[] = [];
   readonly unreachable: Target[] = [];
   readonly connected: { readonly target: Target; readonly peer: Hello }[] = [];
   /** Of frames without messages. */
@@ -150,6 +165,11 @@ export class Recorder implements TransportHandler {
     for (const message of messages) this.received.push({ from, message, durableSequence });
     if (messages.length === 0) this.beats.push({ from, durableSequence });
     this.afterMessages();
+    this.#changed();
+  }
+
+  onPulse(from: Hello, pulse: HostPulse): void {
+    this.pulses.push({ from, pulse, after: this.received.length });
     this.#changed();
   }
 

@@ -12,6 +12,7 @@ import type { DetailedStats } from "./core.js";
 import type { TransportLimits } from "./limits.js";
 import type { Hello, Transport } from "./port.js";
 import { codeIs, MemoryBook, numbered, numberOf, Recorder, sampleBlock, sampleMessages } from "./suite-kit.js";
+import { registerPulseTests } from "./suite-pulse.js";
 import { registerSnapshotTests } from "./suite-snapshot.js";
 import { registerVersionTests } from "./suite-versions.js";
 import type { TcpTransportOptions } from "./tcp-transport.js";
@@ -131,6 +132,7 @@ export function transportSuite(name: string, make: () => TransportHarness): void
     registerBadPeerTests(clusterTest);
     registerSnapshotTests(clusterTest);
     registerVersionTests(clusterTest);
+    registerPulseTests(clusterTest);
   });
 }
 

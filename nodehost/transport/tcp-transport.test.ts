@@ -294,7 +294,7 @@ test("an advertised address replaces the bound one; every interface is no addres
     addressBook: { resolve: () => undefined, learn() {} },
     durableSequence: () => 0,
   };
-  const handler = { onMessages() {}, onHello() {}, onUnreachable() {}, onSnapshot: async () => {} };
+  const handler = { onMessages() {}, onPulse() {}, onHello() {}, onUnreachable() {}, onSnapshot: async () => {} };
   const named = c.create({ ...parts, listenAddress: "127.0.0.1:0", advertiseAddress: "localhost:0" });
   const { raftAddress } = await named.start(handler);
   assert.match(raftAddress, /^localhost:[1-9][0-9]*$/);

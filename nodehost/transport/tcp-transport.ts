@@ -8,8 +8,9 @@ import { assert } from "../../shared/assert.js";
 import type { HostPort } from "../../shared/codec/host-port.js";
 import type { Env } from "../../shared/env/env.js";
 import { OpError } from "../../shared/errors.js";
-import type { Target } from "../../shared/types/ids.js";
+import type { HostId, Target } from "../../shared/types/ids.js";
 import type { WireMessage } from "../../shared/types/message.js";
+import type { HostPulse } from "../../shared/types/pulse.js";
 import { formatAddress, isWildcard, parseAddress } from "./address.js";
 import { type DetailedStats, TransportCore } from "./core.js";
 import { checkExpectedHost, Lane, type LocalHello } from "./hello.js";
@@ -103,6 +104,15 @@ export class TcpTransport implements Transport, InboundHost {
   beat(target: Target): void {
     const peer = this.#peer(target);
     if (peer.beat()) this.#flushLater(peer);
+  }
+
+  pulse(target: Target, pulse: HostPulse): void {
+    const peer = this.#peer(target);
+    if (peer.pulse(pulse)) this.#flushLater(peer);
+  }
+
+  hostAt(target: Target): HostId | undefined {
+    return this.#peers.get(target)?.hostId;
   }
 
   #peer(target: Target): Peer {
