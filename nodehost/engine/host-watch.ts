@@ -55,7 +55,7 @@ export class HostWatch {
   readonly #received: { readonly host: KnownHost; readonly pulse: HostPulse }[] = [];
   #wakes: Wake[] = [];
   #sequence = 0;
-  #nextPulseMs: TimeMs = Number.NEGATIVE_INFINITY;
+  #pulsedMs: TimeMs = Number.NEGATIVE_INFINITY;
   /** Of the replicas that were ever here. */
   #shortestTimeoutMs = Number.POSITIVE_INFINITY;
   #longestTimeoutMs = 0;
@@ -210,8 +210,8 @@ export class HostWatch {
       host.silent = true;
       this.#wakeAll(host);
     }
-    if (nowMs < this.#nextPulseMs) return false;
-    this.#nextPulseMs = nowMs + intervalMs;
+    if (nowMs - this.#pulsedMs < intervalMs) return false;
+    this.#pulsedMs = nowMs;
     this.#sequence += 1;
     let sent = false;
     for (const link of this.#book.links()) {

@@ -1,4 +1,4 @@
-/** Rows of shards at rest: sums that are kept step by step equal sums made anew, and differences are found and named. */
+/** Rows of shards at rest: sums kept step by step equal sums made anew, and differences are found and named. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { seededRandom } from "../../shared/env/testing/seeded-random.js";

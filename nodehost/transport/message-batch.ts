@@ -1,6 +1,6 @@
 /**
- * Messages and pulses on their way to one peer: encoded as they are sent, handed out as one Buffer per flush. Big batches become
- * several frames in that Buffer, so that a receiver can begin before the last byte is there.
+ * Messages and pulses on their way to one peer: encoded as they are sent, handed out as one Buffer per flush. Big
+ * batches become several frames in that Buffer, so that a receiver can begin before the last byte is there.
  */
 import type { ByteWriter as Writer } from "../../shared/codec/bytes.js";
 import { ByteWriter } from "../../shared/codec/bytes.js";

@@ -1,4 +1,4 @@
-/** Pulses between hosts: a part of the conformance suite. */
+/** Beats and pulses between hosts: a part of the conformance suite. */
 import assert from "node:assert/strict";
 import { ByteWriter } from "../../shared/codec/bytes.js";
 import { crc32 } from "../../shared/codec/crc32.js";
@@ -7,6 +7,26 @@ import type { ClusterTest } from "./suite.js";
 import { numbered, samplePulses } from "./suite-kit.js";
 
 export function registerPulseTests(clusterTest: ClusterTest): void {
+  clusterTest("a beat connects and tells the durable sequence, and is no message", async (c) => {
+    const a = await c.host({ host: 1 });
+    const b = await c.host({ host: 2 });
+    a.transport.beat(b.hostId);
+    a.transport.flush();
+    await b.recorder.until(() => b.recorder.beats.length === 1);
+    assert.deepEqual(b.recorder.beats, [{ from: a.hello, durableSequence: 1001 }]);
+    await a.recorder.until(() => a.recorder.connected.length === 1);
+    assert.deepEqual(a.recorder.connected, [{ target: b.hostId, peer: b.hello }]);
+    assert.deepEqual(b.recorder.connected, [], "only who made the connection can send on it");
+    a.transport.beat(b.hostId);
+    c.send(a, b.hostId, numbered(7));
+    await b.recorder.until(() => b.recorder.received.length === 1);
+    a.transport.beat(b.hostId);
+    a.transport.flush();
+    await b.recorder.until(() => b.recorder.beats.length === 2);
+    assert.equal(a.transport.stats().messagesSent, 1, "a frame with messages is beat enough");
+    assert.equal(b.transport.stats().messagesReceived, 1);
+  });
+
   clusterTest("pulses of every form arrive equal, in order with the messages around them", async (c) => {
     const a = await c.host({ host: 1 });
     const b = await c.host({ host: 2 });

@@ -1,6 +1,5 @@
 /**
- * Conformance suite of the Transport port. Registers tests; run on TCP and on the simulated network. What only one of
- * them can show is in its own test file. The snapshot lane has its part in suite-snapshot.ts.
+ * Conformance suite of the Transport port, run on TCP and on the simulated network. Parts of it are in suite-*.ts.
  */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
@@ -205,26 +204,6 @@ function registerHandshakeTests(clusterTest: ClusterTest): void {
 }
 
 function registerMessageTests(clusterTest: ClusterTest): void {
-  clusterTest("a beat connects and tells the durable sequence, and is no message", async (c) => {
-    const a = await c.host({ host: 1 });
-    const b = await c.host({ host: 2 });
-    a.transport.beat(b.hostId);
-    a.transport.flush();
-    await b.recorder.until(() => b.recorder.beats.length === 1);
-    assert.deepEqual(b.recorder.beats, [{ from: a.hello, durableSequence: 1001 }]);
-    await a.recorder.until(() => a.recorder.connected.length === 1);
-    assert.deepEqual(a.recorder.connected, [{ target: b.hostId, peer: b.hello }]);
-    assert.deepEqual(b.recorder.connected, [], "only who made the connection can send on it");
-    a.transport.beat(b.hostId);
-    c.send(a, b.hostId, numbered(7));
-    await b.recorder.until(() => b.recorder.received.length === 1);
-    a.transport.beat(b.hostId);
-    a.transport.flush();
-    await b.recorder.until(() => b.recorder.beats.length === 2);
-    assert.equal(a.transport.stats().messagesSent, 1, "a frame with messages is beat enough");
-    assert.equal(b.transport.stats().messagesReceived, 1);
-  });
-
   clusterTest("messages of every type arrive equal and in order", async (c) => {
     const a = await c.host({ host: 1 });
     const b = await c.host({ host: 2 });

@@ -1,6 +1,6 @@
 /**
  * Idle shards of whole hosts on virtual time: they come to rest and cost nothing, wake when asked, and the hosts notice
- * for them when a host dies, stands still, is started again, or stops a replica. Large numbers are in idle-shards.test.ts.
+ * for them when a host dies, stands still, is started again, or stops a replica. Of many shards: idle-shards.test.ts.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
