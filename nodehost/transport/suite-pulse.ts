@@ -7,6 +7,11 @@ import type { ClusterTest } from "./suite.js";
 import { numbered, samplePulses } from "./suite-kit.js";
 
 export function registerPulseTests(clusterTest: ClusterTest): void {
+  registerOrderTests(clusterTest);
+  registerLossTests(clusterTest);
+}
+
+function registerOrderTests(clusterTest: ClusterTest): void {
   clusterTest("a beat connects and tells the durable sequence, and is no message", async (c) => {
     const a = await c.host({ host: 1 });
     const b = await c.host({ host: 2 });
@@ -49,7 +54,9 @@ export function registerPulseTests(clusterTest: ClusterTest): void {
     );
     assert.deepEqual(b.recorder.pulses[0]?.from, a.hello);
   });
+}
 
+function registerLossTests(clusterTest: ClusterTest): void {
   clusterTest("a pulse alone opens the connection, and is lost until it is open", async (c) => {
     const a = await c.host({ host: 1 });
     const b = await c.host({ host: 2 });
