@@ -14,6 +14,7 @@ export type { Env, Logger, Metrics, Random, TimerHandle, Timers } from "../share
 export type { FileHandle, Files, OpenOptions } from "../shared/files/port.js";
 export { SimDisk, type SimDiskOptions, type SimFault, type SimOperation } from "../shared/files/sim-files.js";
 export { type FilesUnderTest, filesSuite } from "../shared/files/suite.js";
+export { kitDirectories } from "./api/index.js";
 export { createMemoryLogDb, type MemoryLogDbOptions, MemoryLogStore } from "./logdb/memory-logdb.js";
 export type { LogDb, LogUpdate, RecoveredReplica, Recovery, ReplicaKey } from "./logdb/port.js";
 export { type LogDbUnderTest, logDbSuite } from "./logdb/suite.js";

@@ -1,6 +1,7 @@
 /** The door of nodehost/apps: the apps every host has, and how an application's module becomes one. */
 import type { App } from "../rsm/index.js";
 import { type KvOptions, kvApp } from "./kv/kv.js";
+import { kvDiskApp } from "./kv-disk/kv-disk.js";
 
 export { appFromModule } from "./app-module.js";
 export { type KvOptions, kvApp } from "./kv/kv.js";
@@ -18,8 +19,9 @@ export {
   KvStatus,
   kvBytes,
 } from "./kv/kv-codec.js";
+export { KV_DISK_KEY_BYTES_MAX, kvDiskApp } from "./kv-disk/kv-disk.js";
 
 /** Registered in every host. Options are for the machines that need a turn of the event loop in long work. */
 export function builtinApps(options: KvOptions = {}): App[] {
-  return [kvApp(options)];
+  return [kvApp(options), kvDiskApp(options)];
 }

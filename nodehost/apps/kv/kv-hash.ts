@@ -39,8 +39,18 @@ export function feedPair(hash: PairHash, value: Uint8Array): PairHash {
 
 /** The sum over all pairs. */
 export class StateHash {
-  #a = 0;
-  #b = 0;
+  #a: number;
+  #b: number;
+
+  /** `sum` is that of the pairs there are already. */
+  constructor(sum: PairHash = { a: 0, b: 0 }) {
+    this.#a = sum.a;
+    this.#b = sum.b;
+  }
+
+  get sum(): PairHash {
+    return { a: this.#a, b: this.#b };
+  }
 
   add(pair: PairHash, valueLength: number): void {
     this.#a = (this.#a + mix32(pair.a ^ valueLength)) | 0;

@@ -6,7 +6,7 @@
 import { ByteReader, ByteWriter, MalformedError } from "../../../shared/codec/bytes.js";
 import type { SnapshotSink, SnapshotSource } from "../../rsm/state-machine.js";
 import { KV_VALUE_BYTES_MAX } from "./kv-codec.js";
-import { KvStore, type KvView } from "./kv-store.js";
+import { KvStore } from "./kv-store.js";
 
 const MAGIC = 0x3153564b;
 const PAIR_HEADER_BYTES = 6;
@@ -24,7 +24,15 @@ export interface KvSaveOptions {
   readonly isOpen: () => boolean;
 }
 
-export async function writeKvSnapshot(view: KvView, sink: SnapshotSink, options: KvSaveOptions): Promise<void> {
+/** A state as of a moment. */
+export interface KvSnapshotView {
+  readonly count: number;
+  readonly hash: string;
+  /** Each pair once; undefined is a step that has none, so that work can be bounded by steps. */
+  pairs(): Iterable<{ readonly key: string; readonly value: string } | undefined>;
+}
+
+export async function writeKvSnapshot(view: KvSnapshotView, sink: SnapshotSink, options: KvSaveOptions): Promise<void> {
   const header = new ByteWriter(64).u32(MAGIC).u64(view.count).text(view.hash);
   options.signal.throwIfAborted();
   await sink.write(header.finish());
@@ -99,7 +107,8 @@ export async function readKvSnapshot(
   source: SnapshotSource,
   options: Pick<KvSaveOptions, "signal" | "giveWay">,
 ): Promise<KvStore> {
-  const decoder = new Decoder();
+  const store = new KvStore();
+  const decoder = new KvSnapshotDecoder((key, value) => store.set(key, value.toString("latin1"), value));
   for await (const chunk of source) {
     for (let at = 0; at < chunk.length; at += SLICE_BYTES) {
       options.signal.throwIfAborted();
@@ -107,16 +116,34 @@ export async function readKvSnapshot(
       await options.giveWay?.();
     }
   }
-  return decoder.finish();
+  const { count, hash } = decoder.finish();
+  checkKvSnapshot({ count: store.size, hash: store.hash() }, { count, hash });
+  return store;
 }
 
-class Decoder {
-  readonly #store = new KvStore();
+/** Throws MalformedError if what was read is not what the snapshot's head says. */
+export function checkKvSnapshot(found: KvSnapshotHead, head: KvSnapshotHead): void {
+  if (found.count !== head.count) throw new MalformedError(`kv snapshot of ${found.count} pairs, not ${head.count}`);
+  if (found.hash !== head.hash) throw new MalformedError(`kv snapshot hash is ${found.hash}, not ${head.hash}`);
+}
+
+export interface KvSnapshotHead {
+  readonly count: number;
+  readonly hash: string;
+}
+
+/** Takes a snapshot in chunks of any size; hands out each pair as it is whole. The value is valid during the call. */
+export class KvSnapshotDecoder {
+  readonly #onPair: (key: string, value: Buffer) => void;
   /** Incomplete rest of what was fed, in pieces, and how many bytes the next item needs at least. */
   #pieces: Buffer[] = [];
   #have = 0;
   #need = 14;
-  #header: { readonly count: number; readonly hash: string } | undefined;
+  #header: KvSnapshotHead | undefined;
+
+  constructor(onPair: (key: string, value: Buffer) => void) {
+    this.#onPair = onPair;
+  }
 
   feed(chunk: Uint8Array): void {
     this.#pieces.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length));
@@ -133,12 +160,10 @@ class Decoder {
     this.#own();
   }
 
-  finish(): KvStore {
+  /** All was fed. What the pairs must come to is for the caller to check. */
+  finish(): KvSnapshotHead {
     if (this.#header === undefined || this.#have > 0) throw new MalformedError("kv snapshot ends within an item");
-    const { count, hash } = this.#header;
-    if (this.#store.size !== count) throw new MalformedError(`kv snapshot of ${this.#store.size} pairs, not ${count}`);
-    if (this.#store.hash() !== hash) throw new MalformedError(`kv snapshot hash is ${this.#store.hash()}, not ${hash}`);
-    return this.#store;
+    return this.#header;
   }
 
   /** The source's buffer is not ours to keep. */
@@ -160,8 +185,7 @@ class Decoder {
     if (have < this.#need) return 0;
     const valueAt = at + PAIR_HEADER_BYTES + keyLength;
     const key = bytes.toString("latin1", at + PAIR_HEADER_BYTES, valueAt);
-    const value = bytes.subarray(valueAt, valueAt + valueLength);
-    this.#store.set(key, value.toString("latin1"), value);
+    this.#onPair(key, bytes.subarray(valueAt, valueAt + valueLength));
     return this.#need;
   }
 

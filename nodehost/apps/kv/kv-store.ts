@@ -39,6 +39,14 @@ export class KvStore {
     return this.#pairs.keys();
   }
 
+  /** With a prefix all keys are looked at: for tests and people, not for hot paths. */
+  count(prefix: string): number {
+    if (prefix === "") return this.#pairs.size;
+    let count = 0;
+    for (const key of this.#pairs.keys()) if (key.startsWith(prefix)) count += 1;
+    return count;
+  }
+
   set(key: string, value: string, bytes: Uint8Array): void {
     this.#put({ key, value, hash: feedPair(startPair(key), bytes), seenBy: 0 });
   }
