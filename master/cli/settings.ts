@@ -4,6 +4,7 @@
  */
 import { type Command, Option } from "commander";
 import {
+  DEFAULT_APPS,
   type LoadedConfig,
   loadConfig,
   type ProcessKind,
@@ -41,7 +42,7 @@ function withShortForms(flags: Flags): Flags {
   const { label, appModule, http, ...rest } = flags;
   const long: Record<string, unknown> = { ...rest };
   if (Array.isArray(label)) long["labels"] = [rest["labels"], ...label].filter((l) => l !== undefined).join(",");
-  if (Array.isArray(appModule)) long["apps"] = [rest["apps"] ?? "kv", ...appModule].join(",");
+  if (Array.isArray(appModule)) long["apps"] = [rest["apps"] ?? DEFAULT_APPS.join(","), ...appModule].join(",");
   if (http !== undefined) long["httpAddress"] ??= http;
   return long;
 }

@@ -72,7 +72,7 @@ test("defaults", () => {
   assert.equal(values.downAfter, 300_000);
   assert.equal(values.shutdownTimeout, 15_000);
   assert.deepEqual(values.nats, ["nats://127.0.0.1:4222"]);
-  assert.deepEqual([values.apps, values.labels, values.deploymentId], [["kv"], {}, undefined]);
+  assert.deepEqual([values.apps, values.labels, values.deploymentId], [["kv", "kv-disk"], {}, undefined]);
 });
 
 test("unknown keys are refused in files and in the environment", () => {

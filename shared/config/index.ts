@@ -9,7 +9,14 @@ export {
   loadConfig,
   readConfigFile,
 } from "./load.js";
-export { type MasterConfig, type NodeHostConfig, type ProcessKind, type Setting, settingsOf } from "./schema.js";
+export {
+  DEFAULT_APPS,
+  type MasterConfig,
+  type NodeHostConfig,
+  type ProcessKind,
+  type Setting,
+  settingsOf,
+} from "./schema.js";
 export {
   type ControlTiming,
   controlTimingProblems,

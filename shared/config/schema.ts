@@ -10,6 +10,9 @@ import { address, duration, integer, labels, listOf, masterList, natsServers, te
 
 export type ProcessKind = "master" | "nodehost";
 
+/** Built into every host. */
+export const DEFAULT_APPS: readonly string[] = ["kv", "kv-disk"];
+
 const file = (what: string) => text(`expected the path of ${what}`).optional();
 const listenAddress = address.optional();
 
@@ -68,7 +71,9 @@ const nodehost = {
     .describe("identity of this host; made at the first start"),
   labels: labels.default({}).describe("key=value pairs that placement rules use, such as zone and machine"),
   region: text("expected a name").optional().describe("region that the host reports"),
-  apps: listOf("expected names or paths of app modules").default(["kv"]).describe("app modules to offer"),
+  apps: listOf("expected names or paths of app modules")
+    .default([...DEFAULT_APPS])
+    .describe("app modules to offer"),
 };
 
 export const SCHEMAS = { master: z.strictObject(master), nodehost: z.strictObject(nodehost) };

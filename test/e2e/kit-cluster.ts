@@ -12,6 +12,8 @@ export interface ClusterPlan {
   readonly limit: Limit;
   readonly hosts: number;
   readonly shards: number;
+  /** Default: kv. */
+  readonly app?: string;
   readonly downAfterMs: number;
   /** A NATS server that runs already; default: the embedded broker. */
   readonly nats?: string;
@@ -92,11 +94,11 @@ export class LoadedCluster implements Checked {
 
   async #createShards(): Promise<void> {
     const { control } = this.cluster;
-    const { hosts, shards: count } = this.#plan;
+    const { hosts, shards: count, app = "kv" } = this.#plan;
     await this.limit.until("all hosts up", async () => {
       return (await control.hosts()).filter((row) => row.state === "up").length === hosts;
     });
-    const wish = { key: "e2e", app: "kv", voters: VOTERS, count };
+    const wish = { key: "e2e", app, voters: VOTERS, count };
     this.shardIds = await this.limit.until("the shards are created", () => control.createShards(wish));
     await awaitStrength(this.shardIds, this);
   }
