@@ -2,8 +2,8 @@
  * The pairs of one kv-disk machine in LMDB, and what is newer than LMDB in memory: layers of changes, the newest last.
  * The last layer takes changes; `flush` freezes it, writes all frozen ones in one transaction together with the index,
  * count and hash that belong to them, and drops them when that is durable. So state and index are one on disk (the
- * contract of on-disk machines), no update waits for a disk, and a view of a moment is a read transaction and the layers
- * of that moment.
+ * contract of on-disk machines), no update waits for a disk, and a view of a moment is a read transaction and the
+ * layers of that moment.
  *
  * Layout: key 0x00 = the row of the table (u8 version 1, u8 1 while a snapshot is being read in, u64 index, u64 count,
  * u32 and u32 hash); key 0x01 and the pair's key = u32 and u32 hash of the pair, value. Numbers are little-endian.
