@@ -60,7 +60,9 @@ export async function seededRun(options: SeededRunOptions): Promise<SeededRunRes
   const { world } = cluster;
   const drawn = FAULTS.filter(() => world.random.next() < 0.4);
   for (const { number } of cluster.machines) await world.until(cluster.openHost(number));
-  await cluster.startKv(3, { snapshotEntries: 40, compactionOverhead: 5 });
+  // In every third run the shard rests whenever its clients pause.
+  const quiesceTicks = seed % 3 === 0 ? 5 : 100;
+  await cluster.startKv(3, { snapshotEntries: 40, compactionOverhead: 5, quiesceTicks });
   const clients = new Clients(cluster);
   const nemesis = new Nemesis(cluster, clients, options.faults ?? (drawn.length === 0 ? ["crash"] : drawn));
   late.nemesis = nemesis;
