@@ -5,8 +5,9 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { FAULTS } from "./nemesis.js";
+import { FAULTS, type Fault } from "./nemesis.js";
 import { seededRun } from "./seeded-run.js";
+import { STORAGE_FAULTS } from "./storage-faults.js";
 
 const SEEDS = 20;
 
@@ -41,6 +42,19 @@ test("every kind of fault by itself is survived", async () => {
     assert.ok(result.acknowledged >= 10, `${fault}: ${result.acknowledged} appends`);
   }
 });
+
+for (const fault of STORAGE_FAULTS) {
+  test(`${fault}: the directory is refused each time, and no promise is broken (P49, P50)`, async () => {
+    let refused = 0;
+    for (let seed = 300; seed < 306; seed++) {
+      const faults: Fault[] = [fault, "crash", "isolate", "snapshot", "replaceMember"];
+      const result = await seededRun({ seed, faults, forMs: 12_000 });
+      assert.deepEqual(result.problems, [], `seed ${seed}\n${result.log.join("\n")}`);
+      refused += result.refused.length;
+    }
+    assert.ok(refused >= 6, `${refused} times`);
+  });
+}
 
 /** The record of an own snapshot came behind a newer one from the leader that had replaced the log. */
 test("a seed that found a bug stays fixed", async () => {

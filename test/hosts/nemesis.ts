@@ -8,6 +8,7 @@ import { isOpError, type NodeHost } from "../../nodehost/index.js";
 import type { Clients } from "./clients.js";
 import { Members } from "./members.js";
 import { SHARD, type SimCluster, type SimMachine } from "./sim-cluster.js";
+import { STORAGE_FAULTS, type StorageFault, StorageFaults } from "./storage-faults.js";
 
 const CALM = { dropRate: 0, duplicateRate: 0, reorderRate: 0, splitRate: 0, delayMinMs: 0.2, delayMaxMs: 1 };
 
@@ -28,7 +29,7 @@ export const FAULTS = [
   "stepDown",
   "replaceMember",
 ] as const;
-export type Fault = (typeof FAULTS)[number];
+export type Fault = (typeof FAULTS)[number] | StorageFault;
 
 export class Nemesis {
   readonly #cluster: SimCluster;
@@ -41,6 +42,8 @@ export class Nemesis {
   readonly problems: string[] = [];
   /** What happened, for people. */
   readonly log: string[] = [];
+  /** Directories that were lost, aged or copied. */
+  readonly storage: StorageFaults;
   /** Errors that a broken disk explains. */
   #expectedFatal = 0;
   #running = true;
@@ -50,6 +53,13 @@ export class Nemesis {
     this.#clients = clients;
     this.#faults = faults;
     this.#members = new Members(cluster);
+    this.storage = new StorageFaults({
+      cluster,
+      members: this.#members,
+      calm: () => this.#calm(),
+      note: (what) => this.#note(what),
+      hostDied: (host) => clients.hostDied(host),
+    });
   }
 
   start(): void {
@@ -59,6 +69,13 @@ export class Nemesis {
   /** Ends all faults and brings every host back. */
   async stop(): Promise<void> {
     this.#running = false;
+    this.#calm();
+    this.#note("calm");
+    await this.#cluster.world.until(this.storage.finish(), 120_000);
+    this.problems.push(...this.storage.problems);
+  }
+
+  #calm(): void {
     const { network, machines } = this.#cluster;
     network.heal();
     network.setKnobs(CALM);
@@ -68,7 +85,6 @@ export class Nemesis {
       this.slowUntilMs[machine.number] = 0;
       if (machine.host === undefined && machine.opening === undefined) this.#bring(machine);
     }
-    this.#note("calm");
   }
 
   /** A host failed for good, by itself. */
@@ -82,7 +98,8 @@ export class Nemesis {
 
   replicaFaulted(machine: SimMachine, fault: string): void {
     this.#note(`replica on ${machine.number}: ${fault}`);
-    if (fault !== "removed") this.problems.push(`replica on host ${machine.number}: ${fault}`);
+    if (fault !== "removed" && !this.storage.expects(machine, fault))
+      this.problems.push(`replica on host ${machine.number}: ${fault}`);
   }
 
   #note(what: string): void {
@@ -94,12 +111,16 @@ export class Nemesis {
     const { world, env } = this.#cluster;
     env.timers.after(100 + world.random.int(700), () => {
       if (!this.#running) return;
-      this.#strike(this.#faults[world.random.int(this.#faults.length)] ?? "crash");
+      if (!this.storage.paused) this.#strike(this.#faults[world.random.int(this.#faults.length)] ?? "crash");
       this.#next();
     });
   }
 
   #strike(fault: Fault): void {
+    if (isStorageFault(fault)) {
+      this.storage.strike(fault);
+      return;
+    }
     const { world, network, machines } = this.#cluster;
     const { random } = world;
     const machine = this.#cluster.machine(random.int(machines.length));
@@ -261,4 +282,8 @@ export class Nemesis {
       .then(() => host.restartReplica(SHARD, replicaId, new Map([[app.name, app]])))
       .catch((error: unknown) => this.#note(`restart of a replica on ${machine.number}: ${String(error)}`));
   }
+}
+
+function isStorageFault(fault: Fault): fault is StorageFault {
+  return STORAGE_FAULTS.some((each) => each === fault);
 }

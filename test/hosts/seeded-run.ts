@@ -8,6 +8,7 @@ import { Clients, KEYS } from "./clients.js";
 import { diskKvApp } from "./disk-kv.js";
 import { FAULTS, type Fault, Nemesis } from "./nemesis.js";
 import { KV, SHARD, SimCluster } from "./sim-cluster.js";
+import { STORAGE_FAULTS, type StorageFault } from "./storage-faults.js";
 
 export interface SeededRunOptions {
   readonly seed: number;
@@ -29,6 +30,8 @@ export interface SeededRunResult {
   readonly reads: number;
   /** Attempts that clients with sessions made again. */
   readonly retries: number;
+  /** Directories that were lost, aged or copied, and refused. */
+  readonly refused: readonly StorageFault[];
   readonly log: readonly string[];
 }
 
@@ -58,7 +61,10 @@ export async function seededRun(options: SeededRunOptions): Promise<SeededRunRes
     },
   });
   const { world } = cluster;
-  const drawn = FAULTS.filter(() => world.random.next() < 0.4);
+  const drawn: Fault[] = FAULTS.filter(() => world.random.next() < 0.4);
+  // Of their own chance: what the seeds that found bugs do stays the same.
+  const disks = seededRandom(seed ^ 0x5d15c);
+  drawn.push(...STORAGE_FAULTS.filter(() => disks.next() < 0.15));
   for (const { number } of cluster.machines) await world.until(cluster.openHost(number));
   // In every third run the shard rests whenever its clients pause.
   const quiesceTicks = seed % 3 === 0 ? 5 : 100;
@@ -80,6 +86,7 @@ export async function seededRun(options: SeededRunOptions): Promise<SeededRunRes
     acknowledged: operations.filter((o) => o.kind === "append" && o.outcome === "ok").length,
     reads: operations.filter((o) => o.kind === "read" && o.outcome === "ok").length,
     retries: clients.sessions.retries,
+    refused: nemesis.storage.refused,
     log: nemesis.log,
   };
 }

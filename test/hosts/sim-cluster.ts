@@ -85,6 +85,8 @@ export class SimCluster {
   readonly env: Env;
   readonly network: SimNetwork;
   readonly machines: readonly SimMachine[];
+  /** One more, of no host: for a second process on a copy of another's disk. */
+  readonly spare: SimMachine;
   readonly #options: SimClusterOptions;
 
   constructor(options: SimClusterOptions = {}) {
@@ -99,11 +101,13 @@ export class SimCluster {
       onDelivery: (from, to, bytes) => world.note(`${from}>${to}`, bytes),
     });
     const quick = (): number => 0.05 + world.random.next() * 0.45;
-    this.machines = Array.from({ length: options.hosts ?? 3 }, (_, number) => {
+    const makeMachine = (number: number): SimMachine => {
       const latencyMs = (operation: SimOperation): number => options.diskLatencyMs?.(number, operation) ?? quick();
       const disk = new SimDisk({ timers: env.timers, latencyMs });
       return new SimMachine(number, disk, new SimCheckpointDisk({ timers: env.timers, latencyMs: quick }));
-    });
+    };
+    this.machines = Array.from({ length: options.hosts ?? 3 }, (_, number) => makeMachine(number));
+    this.spare = makeMachine(this.machines.length);
   }
 
   /** Opens all hosts; with `kv` also one kv shard over the first `kv` of them. */
@@ -115,7 +119,7 @@ export class SimCluster {
   }
 
   machine(number: number): SimMachine {
-    const machine = this.machines[number];
+    const machine = number === this.spare.number ? this.spare : this.machines[number];
     if (machine === undefined) throw new Error(`no machine ${number}`);
     return machine;
   }
