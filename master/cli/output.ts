@@ -98,6 +98,8 @@ const COLOURS: Readonly<Record<string, Colour>> = {
   disconnected: "red",
   down: "red",
   wiped: "red",
+  refused: "red",
+  cloned: "yellow",
   unavailable: "red",
   failed: "red",
 };

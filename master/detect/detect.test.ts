@@ -322,7 +322,64 @@ test("D19: older starts, repeated reports, clones and replaced data sets are not
   assert.equal(b.detector.onReport(info("h1", 5), 0), "duplicate");
   assert.equal(b.detector.onReport(info("h1", 9, { incarnation: { counter: 0, nonce: "n" } }), 0), "stale");
   assert.equal(b.detector.onReport(info("h1", 9, { incarnation: { counter: 1, nonce: "clone" } }), 0), "cloned");
-  assert.equal(b.state("h1"), "Suspect");
+  assert.equal(b.state("h1"), "Cloned");
   b.register({ pastDataSets: ["old"] });
   assert.equal(b.detector.onReport(info("h1", 9, { dataSetId: "old" }), 0), "stale");
+});
+
+test("a host that comes back on an older copy of its directory is Refused at once, not silent until Down (P49)", () => {
+  const b = new Bench(2).lead();
+  for (const [why, change] of [
+    ["an earlier start", { incarnation: { counter: 0, nonce: "z" } }],
+    [
+      "a log that ends earlier",
+      { incarnation: { counter: 3, nonce: "z" }, recoveredSequence: 499, durableSequence: 600 },
+    ],
+  ] as const) {
+    b.silent.clear();
+    b.report("h1", { incarnation: { counter: 2, nonce: "m" }, durableSequence: 500, recoveredSequence: 300 });
+    assert.equal(b.report("h1", change), "stale", why);
+    b.silent.add("h1");
+    b.run(T.suspectMs + STEP);
+    const refused = b.report("h1", change);
+    b.run(STEP);
+    assert.equal(b.state("h1"), "Refused", why);
+    const refusal = b.detector.refusalOf("h1", "stale");
+    assert.equal(refusal?.code, "DL_ERR_DATA_STALE");
+    assert.match(
+      b.detector.view().hosts.get("h1")?.reason ?? "",
+      /old copy: it (counts start 0|recovered its log up to 499)/,
+    );
+    assert.equal(refused, "stale");
+  }
+  assert.equal(
+    b.report("h1", { incarnation: { counter: 3, nonce: "y" }, recoveredSequence: 500, durableSequence: 500 }),
+    "accepted",
+  );
+});
+
+test("a host that says itself that its directory must not be used is Refused, with its own reason", () => {
+  const b = new Bench(2).lead();
+  b.hosts = ["h2"];
+  assert.equal(b.report("h1", { directoryFault: "DL_ERR_DATA_STALE: h2 knows better" }), "accepted");
+  assert.equal(b.state("h1"), "Refused");
+  assert.equal(b.detector.view().hosts.get("h1")?.reason, "DL_ERR_DATA_STALE: h2 knows better");
+  b.report("h1");
+  assert.equal(b.state("h1"), "Up");
+});
+
+test("a second process with a host's identity is refused, and the first one is Cloned as long as it reports (P50)", () => {
+  const b = new Bench(1).lead();
+  // A later start, which its peers have refused already, does not take the place of the one that is heard.
+  const copy = { incarnation: { counter: 2, nonce: "copy" }, directoryFault: "DL_ERR_DATA_STALE: no" };
+  assert.equal(b.report("h1", copy), "cloned");
+  assert.equal(b.state("h1"), "Cloned");
+  assert.equal(b.detector.refusalOf("h1", "cloned")?.code, "DL_ERR_HOST_CLONED");
+  b.run(T.disconnectedMs + STEP);
+  assert.equal(b.state("h1"), "Up");
+  // One that nobody else knows about does, and then it is the first one that is refused.
+  assert.equal(b.report("h1", { incarnation: { counter: 2, nonce: "copy" } }), "accepted");
+  assert.equal(b.report("h1"), "cloned");
+  assert.match(b.detector.refusalOf("h1", "cloned")?.detail ?? "", /starts 1 and 2 both report/);
+  assert.equal(b.detector.refusalOf("h1", "duplicate"), undefined);
 });

@@ -7,6 +7,7 @@
  * is Down without a second witness; no plan before warm-up (D5) and none in a large outage (D8).
  * Driven by master/loop: call `tick` at least twice per `loopLagMs`.
  */
+import type { ErrorCode } from "../../shared/errors.js";
 import type { NodeHostInfo } from "../../shared/types/control.js";
 import type { HostId } from "../../shared/types/ids.js";
 import { EffectiveClock } from "./clock.js";
@@ -62,10 +63,20 @@ export class FailureDetector {
   onReport(info: NodeHostInfo, nowMs: number): ReportVerdict {
     this.#advance(nowMs);
     const host = this.#track(info.hostId);
-    const verdict = host.judge(info);
-    if (verdict === "cloned") host.clonedUntilMs = this.#clock.nowMs + this.#timing.disconnectedMs;
+    const { verdict, why } = host.judge(info, this.#fresh(host));
+    if (verdict === "stale" || verdict === "cloned") {
+      host.strangerUntilMs = this.#clock.nowMs + this.#timing.disconnectedMs;
+      host.stranger = why;
+    }
     if (verdict === "accepted") host.hear(info, this.#clock.nowMs, this.#clock.gaps, this.#timing);
     return verdict;
+  }
+
+  /** What a host is told whose report was not believed: right after `onReport` said stale or cloned. */
+  refusalOf(hostId: HostId, verdict: ReportVerdict): { readonly code: ErrorCode; readonly detail: string } | undefined {
+    if (verdict !== "stale" && verdict !== "cloned") return undefined;
+    const code = verdict === "stale" ? "DL_ERR_DATA_STALE" : "DL_ERR_HOST_CLONED";
+    return { code, detail: `the masters do not believe this directory: ${this.#hosts.get(hostId)?.stranger ?? ""}` };
   }
 
   /** Our own link to the bus came or went. */
@@ -237,14 +248,18 @@ export class FailureDetector {
   #stateOf(host: TrackedHost, liveness: Liveness): HostState {
     if (host.registered?.removed === true) return "Removed";
     if (host.registered?.maintenance === true) return "Maintenance";
+    const nowMs = this.#clock.nowMs;
+    const stranger = nowMs < host.strangerUntilMs;
+    if (stranger && !this.#fresh(host)) return "Refused";
     if (liveness === "unknown") return "Unknown";
     if (liveness === "disconnected") return "Disconnected";
     if (liveness === "down") return "Down";
     const registered = host.registered?.dataSetId;
     if (registered !== undefined && host.dataSetId !== registered) return "Wiped";
+    if (host.directoryFault !== "") return "Refused";
+    if (stranger) return "Cloned";
     if (host.stopping) return "Stopping";
-    const nowMs = this.#clock.nowMs;
-    if (liveness === "suspect" || nowMs < host.coolUntilMs || nowMs < host.clonedUntilMs) return "Suspect";
+    if (liveness === "suspect" || nowMs < host.coolUntilMs) return "Suspect";
     return nowMs < host.restartedUntilMs ? "Restarted" : "Up";
   }
 
@@ -266,12 +281,15 @@ export class FailureDetector {
       case "Unknown":
         return "not heard since this master listens";
       case "Suspect":
-        if (this.#clock.nowMs < host.clonedUntilMs) return "two processes report with this host's identity";
         return liveness === "up" ? "returned a moment ago" : silent;
       case "Disconnected":
         return ageMs > this.#timing.downMs && !missed ? `${silent}, but no leader misses it` : silent;
       case "Down":
         return `${silent}, and leaders miss it`;
+      case "Refused":
+        return host.directoryFault === "" ? `its directory is an old copy: ${host.stranger}` : host.directoryFault;
+      case "Cloned":
+        return `a second process reports with this host's identity and is refused: ${host.stranger}`;
       case "Wiped":
         return "reports another data set than the registered one";
       default:

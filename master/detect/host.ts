@@ -7,8 +7,19 @@ import type { DataSetId, HostId, Incarnation, Target } from "../../shared/types/
 import type { DetectTiming } from "./timing.js";
 import type { HostState, Liveness, RegisteredHost } from "./types.js";
 
-/** accepted; or why a report is not believed. */
+/**
+ * accepted; or why a report is not believed. stale: of an older start, an older copy of the directory, or a data set
+ * that was replaced. cloned: of a second process with the same identity.
+ */
 export type ReportVerdict = "accepted" | "duplicate" | "stale" | "cloned";
+
+interface Judgement {
+  readonly verdict: ReportVerdict;
+  /** Why, when stale or cloned. */
+  readonly why: string;
+}
+
+const ACCEPTED: Judgement = { verdict: "accepted", why: "" };
 
 export class TrackedHost {
   readonly hostId: HostId;
@@ -34,9 +45,16 @@ export class TrackedHost {
   acknowledged = false;
   coolUntilMs = -1;
   restartedUntilMs = -1;
-  clonedUntilMs = -1;
+  /** Another process or an old directory reports in this host's name: until then, and why it is not believed. */
+  strangerUntilMs = -1;
+  stranger = "";
+  /** The host's own word that its directory must not be used. */
+  directoryFault = "";
   #flaps: number[] = [];
   #sequence = 0;
+  /** Start before the present one, and the highest log sequence that any start on this data set made durable. */
+  #earlierNonce = "";
+  #durableSequence = 0;
 
   constructor(hostId: HostId, nowMs: number, gaps: number) {
     this.hostId = hostId;
@@ -54,21 +72,44 @@ export class TrackedHost {
     this.silentSinceMs = undefined;
   }
 
-  /** Whether the report is of the newest start of this host on its present data set. */
-  judge(info: NodeHostInfo): ReportVerdict {
+  /** Whether the report is of the newest start of this host on its present data set. `fresh`: heard lately. */
+  judge(info: NodeHostInfo, fresh: boolean): Judgement {
     const known = this.registered;
-    if (known?.pastDataSets.includes(info.dataSetId) === true) return "stale";
-    if (known !== undefined && known.dataSetId === info.dataSetId) {
-      const verdict = judgeStart(known.incarnation, info.incarnation);
-      if (verdict !== "accepted") return verdict;
+    if (known?.pastDataSets.includes(info.dataSetId) === true) {
+      return stale(`data set ${info.dataSetId} was replaced by ${known.dataSetId}`);
     }
-    if (this.dataSetId === undefined || this.incarnation === undefined) return "accepted";
+    if (known !== undefined && known.dataSetId === info.dataSetId) {
+      const judged = this.#judgeStart(known.incarnation, info.incarnation);
+      if (judged.verdict !== "accepted") return judged;
+    }
+    if (this.dataSetId === undefined || this.incarnation === undefined) return ACCEPTED;
     // A newer data set was heard already: the registered one is the old disk.
-    if (this.dataSetId !== info.dataSetId) return known?.dataSetId === info.dataSetId ? "stale" : "accepted";
-    const verdict = judgeStart(this.incarnation, info.incarnation);
-    if (verdict !== "accepted") return verdict;
-    const sameStart = this.incarnation.counter === info.incarnation.counter;
-    return sameStart && info.sequence <= this.#sequence ? "duplicate" : "accepted";
+    if (this.dataSetId !== info.dataSetId) {
+      return known?.dataSetId === info.dataSetId ? stale(`data set ${this.dataSetId} was heard since`) : ACCEPTED;
+    }
+    const judged = this.#judgeStart(this.incarnation, info.incarnation);
+    if (judged.verdict !== "accepted") return judged;
+    if (this.incarnation.counter !== info.incarnation.counter) return this.#judgeNewStart(info, fresh);
+    return info.sequence <= this.#sequence ? { verdict: "duplicate", why: "" } : ACCEPTED;
+  }
+
+  #judgeStart(known: Incarnation, now: Incarnation): Judgement {
+    if (now.counter < known.counter) {
+      const both = `starts ${now.counter} and ${known.counter} both report`;
+      if (now.nonce === this.#earlierNonce) return { verdict: "cloned", why: both };
+      return stale(`it counts start ${now.counter}, its start ${known.counter} was heard`);
+    }
+    if (now.counter > known.counter || now.nonce === known.nonce) return ACCEPTED;
+    return { verdict: "cloned", why: `two processes count start ${now.counter}` };
+  }
+
+  #judgeNewStart(info: NodeHostInfo, fresh: boolean): Judgement {
+    // Its peers know better: it does not take the place of the process that it is a copy of.
+    if (fresh && !this.stopping && info.directoryFault !== "") return { verdict: "cloned", why: info.directoryFault };
+    const { recoveredSequence, durableSequence } = info;
+    // Both are 0 in reports of version 0.1.0.
+    if (durableSequence === 0 || recoveredSequence >= this.#durableSequence) return ACCEPTED;
+    return stale(`it recovered its log up to ${recoveredSequence}, ${this.#durableSequence} were durable`);
   }
 
   /** Takes an accepted report over. */
@@ -80,6 +121,10 @@ export class TrackedHost {
       this.incarnation !== undefined &&
       info.incarnation.counter > this.incarnation.counter;
     if (restarted) this.restartedUntilMs = nowMs + timing.suspectMs;
+    if (restarted) this.#earlierNonce = this.incarnation?.nonce ?? "";
+    this.#durableSequence =
+      this.dataSetId === info.dataSetId ? Math.max(this.#durableSequence, info.durableSequence) : info.durableSequence;
+    this.directoryFault = info.directoryFault;
     this.incarnation = info.incarnation;
     this.dataSetId = info.dataSetId;
     this.#sequence = info.sequence;
@@ -112,9 +157,8 @@ export class TrackedHost {
   }
 }
 
-function judgeStart(known: Incarnation, now: Incarnation): ReportVerdict {
-  if (now.counter < known.counter) return "stale";
-  return now.counter === known.counter && now.nonce !== known.nonce ? "cloned" : "accepted";
+function stale(why: string): Judgement {
+  return { verdict: "stale", why };
 }
 
 /** Targets that leaders on the reporting host have not heard for at least `atLeastMs`. */

@@ -96,7 +96,8 @@ export class Ingest {
     const fence = leading();
     if (fence === undefined) return;
     const requests = accepted ? dispatcher.requestsFor(info.hostId) : [];
-    const reply: ReportReply = { masterTerm: fence.term, masterLineage: fence.lineage, requests };
+    const refusal = detector.refusalOf(info.hostId, verdict);
+    const reply: ReportReply = { masterTerm: fence.term, masterLineage: fence.lineage, requests, refusal };
     message.respond?.(encodeReportReply(reply));
   }
 

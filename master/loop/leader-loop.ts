@@ -44,7 +44,7 @@ export interface Fence {
 /** A cycle that is asked for before its time still waits this long, so that news are taken together. */
 const GATHER_MS = 20;
 const COMMITS_AT_ONCE = 64;
-const NEWSWORTHY: ReadonlySet<HostState> = new Set<HostState>(["Disconnected", "Down", "Wiped"]);
+const NEWSWORTHY: ReadonlySet<HostState> = new Set<HostState>(["Disconnected", "Down", "Wiped", "Refused", "Cloned"]);
 
 export class LeaderLoop {
   readonly #options: LoopOptions;

@@ -56,10 +56,10 @@ export class PlanContext {
     return this.view.detector.hosts.get(hostId);
   }
 
-  /** What the host reports is current, and its data set is the registered one. */
+  /** What the host reports is current, its data set is the registered one, and its directory may be used. */
   readonly fresh = (hostId: HostId): boolean => {
     const host = this.host(hostId);
-    return host?.fresh === true && host.state !== "Wiped";
+    return host?.fresh === true && host.state !== "Wiped" && host.state !== "Refused";
   };
 
   /** The data set of a host that is heard, stays, and runs on the registered one; else undefined. Once a pass. */

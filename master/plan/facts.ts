@@ -24,6 +24,8 @@ export type MemberCondition =
   | "absent"
   /** Its host's data set was replaced (D: Wiped). */
   | "wiped"
+  /** Its host's directory is an old copy, or used twice (D: Refused). */
+  | "refused"
   /** Its host reports that it cannot run. */
   | "faulty"
   /** Its host is silent, not for long enough to be lost. */
@@ -174,6 +176,7 @@ function conditionOf(
 ): MemberCondition {
   const host = ctx.host(hostId);
   if (isWiped(ctx, shard, replicaId, hostId)) return "wiped";
+  if (host?.state === "Refused") return "refused";
   if (host === undefined || !host.fresh) {
     if (host?.state === "Removed" || ctx.view.db.hosts.get(hostId)?.removed === true) return "removed";
     if (host?.state === "Maintenance") return "maintenance";
@@ -202,6 +205,7 @@ function isWiped(ctx: PlanContext, shard: ShardRecord, replicaId: ReplicaId, hos
 function isLost(ctx: PlanContext, shard: ShardRecord, member: Member, condition: MemberCondition): boolean {
   switch (condition) {
     case "wiped":
+    case "refused":
     case "faulty":
     case "down":
     case "removed":

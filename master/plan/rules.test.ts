@@ -107,6 +107,38 @@ test("Wiped: replaced at once, not after a time-out; the old id is never restart
   assert.ok(!world.requests.some((r) => r.action.kind === "restart" && r.action.replicaId === old));
 });
 
+test("Refused: what peers or masters know to be an old copy is replaced at once, not after a time-out, and gets nothing", () => {
+  for (const who of ["its peers", "the masters"]) {
+    const world = quietWorld(4);
+    const i = places(world).members[0] ?? 0;
+    const host = world.host(i);
+    if (who === "its peers") {
+      host.directoryFault = "DL_ERR_DATA_STALE: old";
+      for (const replica of host.replicas.get(1)?.values() ?? []) {
+        replica.running = false;
+        replica.fault = "refused: DL_ERR_DATA_STALE: old";
+      }
+    } else {
+      world.kill(i);
+      world.start(i);
+      host.incarnation = 0;
+    }
+    const requests = world.requests.length;
+    assert.ok(
+      world.runUntil(() => world.whole, TIMING.downMs - 500),
+      `${who}: replaced before it could be Down`,
+    );
+    world.run(20_000);
+    assert.equal(world.view().detector.hosts.get(host.hostId)?.state, "Refused");
+    const kinds = world.requests
+      .slice(requests)
+      .filter((r) => r.fence.hostId === host.hostId)
+      .map((r) => r.action.kind);
+    assert.deepEqual(kinds, [], who);
+    assert.deepEqual(world.violations, []);
+  }
+});
+
 test("CREATE is never sent to another data set than the place was chosen for", () => {
   const world = World.ready(4);
   world.lose = (what) => what === "request";

@@ -34,6 +34,7 @@ export class WorldHost {
   /** Its link to the bus. */
   linked = true;
   stopping = false;
+  directoryFault = "";
   incarnation = 1;
   dataSet = 1;
   sequence = 0;
@@ -269,7 +270,7 @@ export class WorldModel {
       silentPeers: [...silent].map(([target, silentMs]) => ({ target, silentMs })),
       stopping: host.stopping,
       highestMasterTerm: host.highestTerm,
-      directoryFault: "",
+      directoryFault: host.directoryFault,
       recoveredSequence: 0,
       durableSequence: 0,
       load: { replicas: clusterInfo.length, leaders: 0, diskUsedBytes: 0, diskFreeBytes: 0, rssBytes: 0 },

@@ -9,7 +9,7 @@ import type { Files } from "../../shared/files/port.js";
 import { createRealFiles } from "../../shared/files/real-files.js";
 import { LIMITS } from "../../shared/limits.js";
 import type { SnapshotMeta } from "../../shared/types/message.js";
-import { Engine } from "../engine/index.js";
+import { type DirectoryRefusal, Engine } from "../engine/index.js";
 import { lmdbCheckpointFactory } from "../logdb/lmdb-checkpoint.js";
 import type { LogDb } from "../logdb/port.js";
 import { openWalLogDb } from "../logdb/wal-open.js";
@@ -43,6 +43,8 @@ export interface Parts {
   readonly addressBook: AddressBook;
   readonly engine: Engine;
   readonly leaders: LeaderHub;
+  /** Nothing in this directory takes part any more. */
+  readonly refuse: (refusal: DirectoryRefusal) => void;
   close(): Promise<void>;
 }
 
@@ -79,14 +81,16 @@ export async function openParts(options: NodeHostOptions): Promise<Parts> {
     const parts = { env, identity, logDb, snapshots, machines, transport, leaders, fatal, peers };
     const engine = makeEngine(options, parts);
     undo.push(() => engine.close());
-    const { raftAddress } = await transport.start(new PeerGate({ env, engine, peers, addressBook }));
+    const gate = new PeerGate({ env, engine, peers, addressBook });
+    const { raftAddress } = await transport.start(gate);
     addressBook.learn(identity.hostId, raftAddress, identity.incarnation.counter);
     engine.start();
     const close = async (): Promise<void> => {
       leaders.close();
       await closeAll(undo);
     };
-    return { env, files, identity, raftAddress, logDb, transport, addressBook, engine, leaders, close };
+    const refuse = (refusal: DirectoryRefusal): void => gate.refuse(refusal);
+    return { env, files, identity, raftAddress, logDb, transport, addressBook, engine, leaders, refuse, close };
   } catch (error) {
     await closeAll(undo);
     throw error;

@@ -175,6 +175,32 @@ test("a stale replica that comes back is fenced and reported: an older copy of i
   }
 });
 
+test("an older copy is refused by a follower too, which hears it only by its beat", async () => {
+  const all = await watched(3, 3);
+  const { cluster } = all;
+  const { world, network } = cluster;
+  const leader = await cluster.leader();
+  const number = (leader + 1) % 3;
+  for (let i = 0; i < 20; i++) await cluster.put(leader, "a", `${i}`);
+  await world.run(SPREAD_MS);
+  const image = cluster.machine(number).image();
+  for (let i = 0; i < 20; i++) await cluster.put(leader, "a", `${i}`);
+  await world.run(SPREAD_MS);
+  const { address } = cluster.machine(leader);
+  network.partition(
+    [address],
+    cluster.machines.map((m) => m.address).filter((a) => a !== address),
+  );
+  cluster.crash(number);
+  cluster.machine(number).restore(image);
+  await world.until(cluster.openHost(number));
+  await startFirst(cluster, number);
+  await world.when("it is refused", () => infoOf(cluster.host(number)).fault !== "");
+  network.heal();
+  await assertRefused(all, number, "DL_ERR_DATA_STALE");
+  await cluster.close();
+});
+
 test("a cloned directory: the second process is fenced and reported, the first one serves on (P50)", async () => {
   const all = await watched(4, 3);
   const { cluster, faults } = all;

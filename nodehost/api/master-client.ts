@@ -27,6 +27,11 @@ export interface MasterClientHost {
   readonly hostId: string;
   /** Carries out one request: fenced, at most once per requestId, in order per shard. Never rejects. */
   execute(request: HostRequest): Promise<HostResult>;
+  /**
+   * The masters know that the directory of this host is an old copy or used twice: its replicas stop, for good.
+   * DL_ERR_DATA_STALE, DL_ERR_HOST_CLONED; other codes are not believed.
+   */
+  refuseDirectory(code: string, detail: string): void;
   /** The registry says where a host is; the higher incarnation wins. */
   learnAddress(hostId: string, raftAddress: string, incarnation: number): void;
 }

@@ -12,7 +12,7 @@ import {
 } from "../../shared/bus/index.js";
 import { silentLogger } from "../../shared/env/env.js";
 import { OpError } from "../../shared/errors.js";
-import type { HostRequest, HostResult, NodeHostInfo, RegistryView } from "../../shared/types/control.js";
+import type { HostRequest, HostResult, NodeHostInfo, RegistryView, ReportRefusal } from "../../shared/types/control.js";
 import {
   decodeDiscoverRequest,
   decodeHostResult,
@@ -86,6 +86,7 @@ async function rig() {
     },
     host: {
       hostId: HOST,
+      refuseDirectory: (code, detail) => learned.push(`${code} ${detail}`),
       learnAddress: (hostId, raftAddress, incarnation) => learned.push(`${hostId} ${raftAddress} ${incarnation}`),
       execute: async ({ requestId }) => {
         executed.push(requestId);
@@ -100,11 +101,11 @@ async function rig() {
 }
 
 /** A master that answers every report with these requests. */
-function answering(master: Bus, requests: () => readonly HostRequest[]): NodeHostInfo[] {
+function answering(master: Bus, requests: () => readonly HostRequest[], refusal?: ReportRefusal): NodeHostInfo[] {
   const reports: NodeHostInfo[] = [];
   master.subscribe(reportSubject(DEPLOYMENT), (message) => {
     reports.push(decodeNodeHostInfo(message.payload));
-    message.respond?.(encodeReportReply({ masterTerm: 2, masterLineage: 1, requests: requests() }));
+    message.respond?.(encodeReportReply({ masterTerm: 2, masterLineage: 1, requests: requests(), refusal }));
   });
   return reports;
 }
@@ -124,6 +125,13 @@ test("a report reaches the master; the requests that come back are carried out a
   );
   await world.until(client.handleMasterRequests());
   assert.deepEqual(executed, ["a", "b"]);
+});
+
+test("a host whose directory the masters do not believe is told so", async () => {
+  const { world, master, client, learned } = await rig();
+  answering(master, () => [], { code: "DL_ERR_DATA_STALE", detail: "too old" });
+  await world.until(client.sendNodeHostInfo("", REPORT, { timeoutMs: 1_000 }));
+  assert.deepEqual(learned, ["DL_ERR_DATA_STALE too old"]);
 });
 
 test("a request is carried out once per round however often it came", async () => {

@@ -83,6 +83,7 @@ export class NatsMasterClient implements IMasterClient {
     const timeoutMs = timeoutOf(options);
     const payload = await bus.request(reportSubject(deploymentId), encodeNodeHostInfo(info), { timeoutMs });
     const reply = decodeReportReply(payload);
+    if (reply.refusal !== undefined) this.#options.host.refuseDirectory(reply.refusal.code, reply.refusal.detail);
     for (const request of reply.requests) this.#enqueue(request);
   }
 

@@ -69,7 +69,13 @@ export class NodeHost extends MembershipCalls implements AsyncDisposable {
     const parts = await openParts(options);
     const host = new NodeHost(parts, options);
     try {
-      host.#services = await startServices({ host, env: parts.env, files: parts.files });
+      host.#services = await startServices({
+        host,
+        env: parts.env,
+        files: parts.files,
+        refuse: parts.refuse,
+        asked: () => parts.engine.whenAsked(),
+      });
     } catch (error) {
       await parts.close();
       throw error;

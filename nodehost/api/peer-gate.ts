@@ -22,7 +22,8 @@ import {
 } from "../transport/index.js";
 import type { PeerRegister } from "./peer-register.js";
 
-const REFUSED_TODO =
+/** What whoever sees a refused directory should do. */
+export const REFUSED_TODO =
   "stop it for good, let its replicas be replaced under new ids, and start this host again with an empty directory";
 
 export interface PeerGateOptions {

@@ -8,6 +8,7 @@ import type { Env } from "../../shared/env/env.js";
 import { errorText } from "../../shared/errors.js";
 import type { Files } from "../../shared/files/port.js";
 import type { NodeHostInfo } from "../../shared/types/control.js";
+import type { DirectoryRefusal } from "../engine/index.js";
 import type { App } from "../rsm/index.js";
 import { MasterAgent } from "./agent.js";
 import { type GrpcService, startNodeHostService } from "./grpc-service.js";
@@ -16,12 +17,16 @@ import type { MasterClientHost } from "./master-client.js";
 import { NatsMasterClient } from "./nats-master-client.js";
 import type { NodeHost } from "./nodehost.js";
 import type { MasterLink } from "./options.js";
+import { REFUSED_TODO } from "./peer-gate.js";
 import { RequestExecutor } from "./request-executor.js";
 
 export interface ServicesContext {
   readonly host: NodeHost;
   readonly env: Env;
   readonly files: Files;
+  readonly refuse: (refusal: DirectoryRefusal) => void;
+  /** Resolves when all peers were asked about the replicas that were restarted, or could not be. */
+  readonly asked: () => Promise<void>;
 }
 
 export interface Services {
@@ -76,6 +81,13 @@ async function restartAll(host: NodeHost, apps: ReadonlyMap<string, App>, env: E
   }
 }
 
+/** Only what says that this directory is not the newest is believed. */
+function refuseDirectory({ env, refuse }: ServicesContext, code: string, detail: string): void {
+  if (code === "DL_ERR_DATA_STALE" || code === "DL_ERR_HOST_CLONED") {
+    refuse({ code, detail: `${detail}; ${REFUSED_TODO}` });
+  } else env.logger.warn({ code, detail }, "a master refuses this host");
+}
+
 interface RunningAgent {
   readonly close: () => Promise<void>;
 }
@@ -98,6 +110,7 @@ async function startAgent(context: ServicesContext, link: MasterLink, rest: Agen
   const clientHost: MasterClientHost = {
     hostId: host.hostId,
     execute: (request) => executor.execute(request),
+    refuseDirectory: (code, detail) => refuseDirectory(context, code, detail),
     learnAddress: (hostId, raftAddress, incarnation) => host.learnAddress(hostId, raftAddress, incarnation),
   };
   const { deploymentId } = host.identity;
@@ -117,8 +130,13 @@ async function startAgent(context: ServicesContext, link: MasterLink, rest: Agen
     },
   });
   late.agent = agent;
-  agent.start();
+  // What peers know of this directory belongs into the first report already.
+  const state = { closed: false };
+  void context.asked().then(() => {
+    if (!state.closed) agent.start();
+  });
   const close = async (): Promise<void> => {
+    state.closed = true;
     await agent.stop();
     await own?.close();
   };

@@ -302,6 +302,11 @@ export class Engine {
     listeners.directoryRefused?.(refusal);
   }
 
+  /** Resolves when every replica that was here before has asked its peers, or could not. */
+  whenAsked(): Promise<void> {
+    return this.#peers.whenAsked();
+  }
+
   #checkNotRefused(): void {
     if (this.#refusal !== undefined) throw new OpError(this.#refusal.code, this.#refusal.detail);
   }

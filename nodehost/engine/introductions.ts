@@ -15,11 +15,12 @@
  *
  * "known" ends the replica with DL_ERR_DATA_LOST, whenever it comes. Nothing here runs once all have answered.
  */
+import type { ErrorCode } from "../../shared/errors.js";
 import type { ReplicaId, ShardId, Target, TimeMs } from "../../shared/types/ids.js";
+import type { Membership } from "../../shared/types/membership.js";
 import { HostMessageType, type RecallRespMessage, type WireMessage } from "../../shared/types/message.js";
 import type { Hello } from "../transport/port.js";
 import type { ReplicaPorts } from "./ports.js";
-import type { Replica } from "./replica.js";
 
 const RETRY_MS = 200;
 const RETRY_MAX_MS = 10_000;
@@ -31,10 +32,23 @@ const NONCE_BOUND = 2 ** 48;
 /** Wire version that knows Recall. */
 const RECALL_VERSION = 2;
 
+/** A replica as seen from here. */
+export interface Newcomer {
+  readonly shardId: ShardId;
+  readonly replicaId: ReplicaId;
+  readonly working: boolean;
+  readonly electionTimeoutMs: number;
+  readonly raft: { readonly membership: Membership };
+  /** Not empty: it takes no part yet, and why. */
+  hold: string;
+  admit(nowMs: TimeMs): void;
+  fence(why: string, code: ErrorCode): void;
+}
+
 export type IntroductionKind = "unproven" | "again" | "free";
 
 interface Introduction {
-  readonly replica: Replica;
+  readonly replica: Newcomer;
   /** Why it is held. "free": it takes part already. */
   kind: IntroductionKind;
   readonly nonce: number;
@@ -52,8 +66,8 @@ interface Introduction {
 }
 
 export interface IntroductionsOptions {
-  readonly ports: Pick<ReplicaPorts, "env" | "logger" | "peers" | "send" | "ready" | "rttMs">;
-  readonly replica: (shardId: ShardId) => Replica | undefined;
+  readonly ports: Pick<ReplicaPorts, "env" | "logger" | "peers" | "send">;
+  readonly replica: (shardId: ShardId) => Newcomer | undefined;
   readonly flush: () => void;
 }
 
@@ -61,6 +75,9 @@ export class Introductions {
   readonly #options: IntroductionsOptions;
   readonly #open = new Map<ShardId, Introduction>();
   #dueMs: TimeMs = Number.POSITIVE_INFINITY;
+  /** Held ones that were here before. */
+  #asking = 0;
+  readonly #askedWaiters: (() => void)[] = [];
   #lookedMs: TimeMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: IntroductionsOptions) {
@@ -68,7 +85,7 @@ export class Introductions {
   }
 
   /** The replica is about to run. `members` are all members as far as it knows. */
-  begin(replica: Replica, members: ReadonlyMap<ReplicaId, Target>, kind: IntroductionKind): void {
+  begin(replica: Newcomer, members: ReadonlyMap<ReplicaId, Target>, kind: IntroductionKind): void {
     const others = new Map(members);
     others.delete(replica.replicaId);
     if (others.size === 0) {
@@ -83,7 +100,7 @@ export class Introductions {
   }
 
   /** The membership names a member that may not know this replica yet. */
-  introduce(replica: Replica, replicaId: ReplicaId, target: Target): void {
+  introduce(replica: Newcomer, replicaId: ReplicaId, target: Target): void {
     if (replicaId === replica.replicaId || !replica.working) return;
     const open = this.#open.get(replica.shardId);
     if (open?.replica !== replica) {
@@ -97,8 +114,11 @@ export class Introductions {
   }
 
   /** It stopped, or failed. */
-  end(replica: Replica): void {
-    if (this.#open.get(replica.shardId)?.replica === replica) this.#open.delete(replica.shardId);
+  end(replica: Newcomer): void {
+    const open = this.#open.get(replica.shardId);
+    if (open?.replica !== replica) return;
+    this.#open.delete(replica.shardId);
+    this.#free(open);
   }
 
   onAnswer(from: Hello, answer: RecallRespMessage): void {
@@ -148,6 +168,19 @@ export class Introductions {
     }
   }
 
+  /** Resolves when none that was here before ("again") is held any more. */
+  whenAsked(): Promise<void> {
+    if (this.#asking === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#askedWaiters.push(resolve));
+  }
+
+  /** It is not held any more, or ended. */
+  #free(open: Introduction): void {
+    if (open.kind === "again") this.#asking -= 1;
+    open.kind = "free";
+    if (this.#asking === 0) for (const resolve of this.#askedWaiters.splice(0)) resolve();
+  }
+
   /** Asks again, and ends waits that are over. */
   tick(nowMs: TimeMs): void {
     if (nowMs < Math.max(this.#dueMs, this.#lookedMs + LOOK_INTERVAL_MS)) return;
@@ -165,13 +198,14 @@ export class Introductions {
     }
   }
 
-  #add(replica: Replica, waiting: Map<ReplicaId, Target>, kind: IntroductionKind): Introduction {
+  #add(replica: Newcomer, waiting: Map<ReplicaId, Target>, kind: IntroductionKind): Introduction {
     const nonce = 1 + Math.floor(this.#options.ports.env.random.next() * (NONCE_BOUND - 1));
     const untried = new Set(waiting.keys());
     const sinceMs = this.#now();
     const counts = { needed: 0, answers: 0, retryAtMs: sinceMs, tries: 0, told: false };
     const added: Introduction = { replica, kind, nonce, sinceMs, waiting, untried, ...counts };
     this.#open.set(replica.shardId, added);
+    if (kind === "again") this.#asking += 1;
     return added;
   }
 
@@ -207,7 +241,7 @@ export class Introductions {
     if (open.kind === "unproven" && open.answers >= open.needed) this.#admit(open);
     if (open.kind === "again" && open.untried.size === 0) this.#admit(open);
     if (open.kind !== "free") this.#hold(open);
-    if (open.waiting.size === 0) this.#open.delete(open.replica.shardId);
+    if (open.waiting.size === 0) this.end(open.replica);
   }
 
   #hold(open: Introduction): void {
@@ -220,19 +254,19 @@ export class Introductions {
 
   #admit(open: Introduction): void {
     const { replica, kind } = open;
-    open.kind = "free";
+    this.#free(open);
     if (kind === "unproven") this.#prove(replica);
     replica.admit(this.#now());
   }
 
-  #prove(replica: Replica): void {
+  #prove(replica: Newcomer): void {
     const { peers, logger } = this.#options.ports;
     const { shardId, replicaId } = replica;
     // Until it is durable a restart asks again: that harms nobody.
     peers.setUnproven(shardId, replicaId, false).catch((error: unknown) => logger.warn({ error }, "not remembered"));
   }
 
-  #refuse(replica: Replica, from: Hello, what: string): void {
+  #refuse(replica: Newcomer, from: Hello, what: string): void {
     const who = `host ${from.hostId} at ${from.raftAddress}`;
     const todo = "remove this member from the shard and add one under a new replica id";
     replica.fence(`${who} ${what}, so what it voted and acknowledged is lost here; ${todo}`, "DL_ERR_DATA_LOST");

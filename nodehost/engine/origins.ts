@@ -9,6 +9,7 @@
 import { errorText, OpError } from "../../shared/errors.js";
 import { LIMITS } from "../../shared/limits.js";
 import type { ReplicaId, ShardId, Target, TimeMs } from "../../shared/types/ids.js";
+import type { Membership } from "../../shared/types/membership.js";
 import {
   HostMessageType,
   type Message,
@@ -19,15 +20,20 @@ import {
 import type { LogDb, RecoveredReplica } from "../logdb/port.js";
 import type { Hello, SnapshotHeader } from "../transport/port.js";
 import type { ReplicaPorts } from "./ports.js";
-import type { Replica } from "./replica.js";
 
 /** Told again after this time. */
 const NOTICE_INTERVAL_MS = 1_000;
 const NOTICES_MAX = 4_096;
 
+/** A replica of this host as seen from here. */
+export interface Resident {
+  readonly replicaId: ReplicaId;
+  readonly raft: { readonly membership: Pick<Membership, "lineage" | "removed"> };
+}
+
 export interface OriginsOptions {
   readonly ports: Pick<ReplicaPorts, "env" | "logger" | "logDb" | "peers" | "send">;
-  readonly replica: (shardId: ShardId) => Replica | undefined;
+  readonly replica: (shardId: ShardId) => Resident | undefined;
   /** For messages that had to wait. */
   readonly deliver: (from: Hello, message: Message) => void;
   /** Sends what was handed to `ports.send` outside of a turn. */

@@ -85,6 +85,11 @@ export class Peers {
     this.#introductions.onUnreachable(target);
   }
 
+  /** See Introductions. */
+  whenAsked(): Promise<void> {
+    return this.#introductions.whenAsked();
+  }
+
   tick(nowMs: TimeMs): void {
     this.#introductions.tick(nowMs);
     this.#beat.tick(nowMs, this.#options.replicas.values());

@@ -170,6 +170,12 @@ export interface HostResult {
   readonly detail: string;
 }
 
+export interface ReportRefusal {
+  /** DL_ERR_DATA_STALE, DL_ERR_HOST_CLONED. */
+  readonly code: string;
+  readonly detail: string;
+}
+
 /** A master's answer to a report. */
 export interface ReportReply {
   /** Fence of the leading master, 0 when the answering master does not lead. */
@@ -177,6 +183,8 @@ export interface ReportReply {
   readonly masterLineage: number;
   /** Open requests for this host, repeated until they are done or replaced. */
   readonly requests: readonly HostRequest[];
+  /** Set when masters know that the reporting directory is an old copy, or used twice. */
+  readonly refusal: ReportRefusal | undefined;
 }
 
 /** Registry as every NodeHost and client keeps it: who is where. */

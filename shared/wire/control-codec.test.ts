@@ -161,7 +161,12 @@ test("a request comes back as it was sent", () => roundTrips(hostRequest, encode
 test("a registry comes back as it was sent", () => roundTrips(registryView, encodeRegistryView, decodeRegistryView));
 
 test("an answer to a report comes back as it was sent", () => {
-  const reply = fc.record({ masterTerm: uint, masterLineage: uint, requests: fc.array(hostRequest, few) });
+  const reply = fc.record({
+    masterTerm: uint,
+    masterLineage: uint,
+    requests: fc.array(hostRequest, few),
+    refusal: fc.option(fc.record({ code: name, detail: optionalName }), { nil: undefined }),
+  });
   roundTrips(reply, encodeReportReply, decodeReportReply);
 });
 

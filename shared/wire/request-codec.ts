@@ -23,16 +23,20 @@ const v1 = drumline.v1;
 type RequestMessage = Omit<drumline.v1.HostRequest.$Properties, "action">;
 
 export function encodeReportReply(reply: ReportReply): Uint8Array {
-  const { masterTerm, masterLineage } = reply;
-  return v1.ReportReply.encode({ masterTerm, masterLineage, requests: reply.requests.map(requestToWire) }).finish();
+  const { masterTerm, masterLineage, refusal } = reply;
+  const requests = reply.requests.map(requestToWire);
+  const said = { refusalCode: refusal?.code ?? "", refusalDetail: cut(refusal?.detail ?? "") };
+  return v1.ReportReply.encode({ masterTerm, masterLineage, requests, ...said }).finish();
 }
 
 export function decodeReportReply(bytes: Uint8Array): ReportReply {
   const m = decodeMessage(v1.ReportReply, bytes);
+  const code = optionalName(m.refusalCode, "refusalCode");
   return {
     masterTerm: uint(m.masterTerm, "masterTerm"),
     masterLineage: uint(m.masterLineage, "masterLineage"),
     requests: list(m.requests, LIMITS.requestsPerReplyMax, "requests").map(requestFromWire),
+    refusal: code === "" ? undefined : { code, detail: text(m.refusalDetail, "refusalDetail") },
   };
 }
 

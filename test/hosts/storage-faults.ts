@@ -2,8 +2,9 @@
  * Whole data directories that go wrong: an older image of one comes back, one is lost, a copy of one runs beside it.
  * Whoever comes up on such a directory must be refused, and its replica never takes part again; then it is replaced by
  * a new one under a new id. Within a fault budget: one directory at a time, that of one voter of three, the next one
- * only when the shard is whole again. What makes an old image recognisable must have had time to spread (RELIABILITY.md,
- * "Copies of a directory"), so all other faults pause for that time and until the refusal. Used by nemesis.ts.
+ * only when the shard is whole again. What makes an old image recognisable must have had time to spread
+ * (RELIABILITY.md, "Copies of a directory"), so all other faults pause for that time and until the refusal. Used by
+ * nemesis.ts.
  */
 import type { Membership, NodeHost } from "../../nodehost/index.js";
 import { LIMITS } from "../../shared/limits.js";

@@ -3,6 +3,7 @@
 import { BOOKS } from "./bank-books.js";
 import { DISK } from "./bank-disk.js";
 import { HISTORY } from "./bank-history.js";
+import { IDENTITY } from "./bank-identity.js";
 import { MEMORY } from "./bank-memory.js";
 import { MIXED } from "./bank-mixed.js";
 import { ORDERS } from "./bank-orders.js";
@@ -397,4 +398,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...STORAGE,
   ...WITNESSES,
   ...WAL,
+  ...IDENTITY,
 ];
