@@ -7,6 +7,7 @@ import type { Membership } from "../../nodehost/index.js";
 import { SHARD, type SimCluster } from "./sim-cluster.js";
 
 const STEP = { timeoutMs: 1_500 };
+const ANSWER_MS = 5_000;
 
 export class Members {
   readonly #cluster: SimCluster;
@@ -22,10 +23,19 @@ export class Members {
     if (this.#busy) return "a replacement is under way";
     this.#busy = true;
     try {
-      return await this.#step();
+      return await this.inTime(this.#step());
     } finally {
       this.#busy = false;
     }
+  }
+
+  /** A host that dies never answers. */
+  async inTime<T>(answer: Promise<T>): Promise<T> {
+    const { timers } = this.#cluster.env;
+    const late = new Promise<never>((_, reject) => {
+      timers.after(ANSWER_MS, () => reject(new Error("no answer")));
+    });
+    return await Promise.race([answer, late]);
   }
 
   /** Does what the membership asks for next. */

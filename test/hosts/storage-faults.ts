@@ -186,7 +186,8 @@ export class StorageFaults {
       try {
         if (at === -1 || membership === undefined) await this.#sleep(100);
         else if (membership.voters.has(replicaId)) {
-          await cluster.host(at).syncRequestDeleteReplica(SHARD, replicaId, membership.configChangeIndex, STEP);
+          const { configChangeIndex } = membership;
+          await members.inTime(cluster.host(at).syncRequestDeleteReplica(SHARD, replicaId, configChangeIndex, STEP));
           note(`removed ${replicaId}, which lost its directory`);
         } else if (membership.voters.size >= 3) return;
         else note(await members.replaceOne());
