@@ -111,10 +111,20 @@ export class DemoCluster {
     await Promise.all(this.hosts.map((host) => awaitHost(host)));
   }
 
-  /** On its old data. */
-  async restartHost(host: Member): Promise<void> {
-    host.process = this.#spawnHost(host.name, host.dataDir);
+  /** On what is in its directory. */
+  async restartHost(host: Member, flags: readonly string[] = []): Promise<void> {
+    host.process = this.#spawnHost(host.name, host.dataDir, flags);
     await awaitHost(host);
+  }
+
+  /** Another process with a directory of its own, which counts among the hosts from now on. */
+  async startHostOn(dataDir: string): Promise<Member> {
+    const name = `host-${this.hosts.length + 1}`;
+    const process = this.#spawnHost(name, dataDir);
+    const host = { name, dataDir, ports: 0, process, raftAddress: "", apiAddress: "", hostId: "" };
+    this.hosts.push(host);
+    await awaitHost(host);
+    return host;
   }
 
   /** On its old data and ports. */
@@ -184,8 +194,8 @@ export class DemoCluster {
     return this.#spawn(name, [...args, "--down-after", `${this.#options.downAfterMs}ms`, "--json"]);
   }
 
-  #spawnHost(name: string, dataDir: string): DrumlineProcess {
-    const args = ["nodehost", "--config", this.configPath, "--data", dataDir, "--ports", "0"];
+  #spawnHost(name: string, dataDir: string, flags: readonly string[] = []): DrumlineProcess {
+    const args = ["nodehost", "--config", this.configPath, "--data", dataDir, "--ports", "0", ...flags];
     return this.#spawn(name, [...args, "--down-after", `${this.#options.downAfterMs}ms`, "--json"]);
   }
 

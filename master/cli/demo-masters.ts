@@ -22,6 +22,8 @@ export type HostRow = ReplyOf<typeof MASTER_SERVICE.listHosts>["hosts"][number];
 export type ShardRow = ReplyOf<typeof MASTER_SERVICE.listShards>["shards"][number];
 export type OperationRow = ReplyOf<typeof MASTER_SERVICE.listOperations>["operations"][number];
 
+export type EventRow = ReplyOf<typeof MASTER_SERVICE.listEvents>["events"][number];
+
 export interface ShardWish {
   readonly key: string;
   readonly app: string;
@@ -54,6 +56,10 @@ export class MasterControl {
 
   async operations(includeFinished: boolean): Promise<OperationRow[]> {
     return (await this.#call(MASTER_SERVICE.listOperations, { includeFinished })).operations;
+  }
+
+  async events(): Promise<EventRow[]> {
+    return (await this.#call(MASTER_SERVICE.listEvents, { after: 0, limit: 0 })).events;
   }
 
   /** Resolves to the ids. Idempotent by key. They are made one after another: many take their time. */

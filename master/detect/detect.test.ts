@@ -368,7 +368,7 @@ test("a host that says itself that its directory must not be used is Refused, wi
   assert.equal(b.state("h1"), "Up");
 });
 
-test("a second process with a host's identity is refused, and the first one is Cloned as long as it reports (P50)", () => {
+test("a second process with a host's identity is refused; the first one is Cloned while it reports (P50)", () => {
   const b = new Bench(1).lead();
   // A later start, which its peers have refused already, does not take the place of the one that is heard.
   const copy = { incarnation: { counter: 2, nonce: "copy" }, directoryFault: "DL_ERR_DATA_STALE: no" };

@@ -6,8 +6,8 @@ import type { MasterView } from "../db/index.js";
  * Up, Restarted: heard lately. Suspect: overdue, or back from a silence a moment ago. Disconnected: silent for long,
  * or for very long without a leader missing it. Down: its replicas are lost. Unknown: not heard since listening began.
  * Wiped: reports another data set than the registry has. Stopping, Maintenance, Removed: said by host or operator.
- * Refused: its directory is an old copy, or a copy of one in use; peers, or these masters, know a newer one. Cloned: it is
- * heard, and a second process with its identity is refused.
+ * Refused: its directory is an old copy, or a copy of one in use; peers, or these masters, know a newer one. Cloned: it
+ * is heard, and a second process with its identity is refused.
  */
 export type HostState =
   | "Unknown"

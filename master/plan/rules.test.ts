@@ -107,7 +107,7 @@ test("Wiped: replaced at once, not after a time-out; the old id is never restart
   assert.ok(!world.requests.some((r) => r.action.kind === "restart" && r.action.replicaId === old));
 });
 
-test("Refused: what peers or masters know to be an old copy is replaced at once, not after a time-out, and gets nothing", () => {
+test("Refused: a host that peers or masters know to be an old copy is replaced at once and gets nothing", () => {
   for (const who of ["its peers", "the masters"]) {
     const world = quietWorld(4);
     const i = places(world).members[0] ?? 0;

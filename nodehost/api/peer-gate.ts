@@ -102,7 +102,6 @@ export class PeerGate implements TransportHandler {
   refuse(refusal: DirectoryRefusal): void {
     const { engine, env, peers } = this.#options;
     if (engine.refusal !== undefined) return;
-    env.logger.error({ ...refusal }, "this directory must not be used: all replicas of this host are stopped");
     engine.refuseDirectory(refusal);
     peers.setRefusal(refusal).catch((error: unknown) => {
       env.logger.error({ error: errorText(error) }, "not remembered that this directory must not be used");

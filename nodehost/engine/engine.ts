@@ -288,6 +288,9 @@ export class Engine {
   refuseDirectory(refusal: DirectoryRefusal): void {
     if (this.#refusal !== undefined) return;
     this.#refusal = refusal;
+    const { logger, metrics } = this.#options.env;
+    logger.error({ ...refusal }, "this directory must not be used: no replica of this host runs");
+    metrics.gauge("drumline_directory_refused", "1 if peers or masters refuse this directory as old or copied").set(1);
     for (const replica of this.#replicas.values()) {
       replica.fence(refusal.detail, refusal.code);
       this.#peers.ended(replica);

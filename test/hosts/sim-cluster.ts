@@ -87,6 +87,8 @@ export class SimCluster {
   readonly machines: readonly SimMachine[];
   /** One more, of no host: for a second process on a copy of another's disk. */
   readonly spare: SimMachine;
+  /** Sees all that a host says on the message lane and that arrives. */
+  onBytes: ((from: string, bytes: Uint8Array) => void) | undefined;
   readonly #options: SimClusterOptions;
 
   constructor(options: SimClusterOptions = {}) {
@@ -98,7 +100,10 @@ export class SimCluster {
     this.network = new SimNetwork({
       env,
       knobs: options.knobs ?? {},
-      onDelivery: (from, to, bytes) => world.note(`${from}>${to}`, bytes),
+      onDelivery: (from, to, bytes) => {
+        world.note(`${from}>${to}`, bytes);
+        this.onBytes?.(from, bytes);
+      },
     });
     const quick = (): number => 0.05 + world.random.next() * 0.45;
     const makeMachine = (number: number): SimMachine => {

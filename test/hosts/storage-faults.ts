@@ -7,9 +7,12 @@
  * nemesis.ts.
  */
 import type { Membership, NodeHost } from "../../nodehost/index.js";
+import { FRAME_HEADER_BYTES, FrameReader } from "../../nodehost/transport/frame.js";
+import { MessageDecoder } from "../../nodehost/transport/message-codec.js";
 import { LIMITS } from "../../shared/limits.js";
+import { HostMessageType } from "../../shared/types/message.js";
 import type { Members } from "./members.js";
-import { KV, SHARD, type SimCluster, type SimMachine } from "./sim-cluster.js";
+import { type MachineImage, SHARD, type SimCluster, type SimMachine } from "./sim-cluster.js";
 
 export const STORAGE_FAULTS = ["staleDisk", "lostDisk", "cloneDisk"] as const;
 export type StorageFault = (typeof STORAGE_FAULTS)[number];
@@ -89,43 +92,124 @@ export class StorageFaults {
       return;
     }
     this.#victim = victim;
-    this.#stop(machine);
-    if (fault === "staleDisk") machine.restore(image);
-    else machine.restore();
-    const host = await this.#options.cluster.openHost(machine.number);
-    if (fault === "lostDisk") await this.#startAgain(host, replicaId);
-    const fate = (): string => this.#faultOn(machine);
-    await this.#when(`the ${fault} of host ${machine.number} is refused`, () => fate().startsWith("refused: "));
+    if (fault === "staleDisk") await this.#age(victim, image);
+    else await this.#lose(victim);
+    this.#options.note(`host ${machine.number}: ${this.#faultOn(machine)}`);
     this.refused.push(fault);
-    this.#options.note(`host ${machine.number}: ${fate()}`);
-    this.#stop(machine);
-    machine.restore();
-    await this.#options.cluster.openHost(machine.number);
+    await this.#start(machine);
     this.paused = false;
     await this.#replace(victim);
   }
 
-  /** As somebody does who believes that the disk is as it was. */
-  async #startAgain(host: NodeHost, replicaId: number): Promise<void> {
-    const initial = this.#options.cluster.members(3);
-    const isInitial = initial.has(replicaId);
-    const config = { shardId: SHARD, replicaId, snapshotEntries: 40, compactionOverhead: 5 };
-    await host.startApp(isInitial ? initial : new Map(), !isInitial, KV, config);
+  /** The host comes back on an older image, sometimes while the leader, which knows best, cannot be asked. */
+  async #age({ machine }: Victim, image: MachineImage): Promise<void> {
+    const { cluster } = this.#options;
+    const leader = cluster.leaderNow();
+    this.#stop(machine);
+    machine.restore(image);
+    if (leader !== machine.number && this.#chance(0.4)) this.#isolate(cluster.machine(leader));
+    await cluster.openHost(machine.number);
+    await this.#whenRefused(machine);
+    cluster.network.heal();
+    if (this.#chance(0.5)) return;
+    // For ever, also when nobody who knows can be asked.
+    this.#stop(machine);
+    this.#isolate(machine);
+    await cluster.openHost(machine.number);
+    await this.#sleep(500);
+    if (!this.#isRefused(machine)) this.problems.push(`host ${machine.number} has forgotten that it was refused`);
+    cluster.network.heal();
   }
 
-  async #clone({ machine, replicaId }: Victim, image: ReturnType<SimMachine["image"]>): Promise<void> {
-    const { cluster, note } = this.#options;
+  /** The host comes back on an empty directory, and its replica is started as if nothing had happened. */
+  async #lose({ machine, replicaId }: Victim): Promise<void> {
+    const { cluster } = this.#options;
+    this.#stop(machine);
+    machine.restore();
+    const initial = cluster.members(3);
+    const isInitial = initial.has(replicaId);
+    if (isInitial) this.#listenTo(machine);
+    const isAlone = this.#chance(0.5);
+    if (isAlone) this.#isolate(machine);
+    const host = await cluster.openHost(machine.number);
+    const config = { shardId: SHARD, replicaId, snapshotEntries: 40, compactionOverhead: 5 };
+    await host.startApp(isInitial ? initial : new Map(), !isInitial, cluster.appOf(machine.number), config);
+    if (isAlone) await this.#sleep(500 + cluster.world.random.int(1_500));
+    cluster.network.heal();
+    await this.#whenRefused(machine);
+    cluster.onBytes = undefined;
+  }
+
+  /** Two processes on copies of one directory: one of which runs on, or both that start at the same time. */
+  async #clone(victim: Victim, image: MachineImage): Promise<void> {
+    const { cluster } = this.#options;
+    const { machine, replicaId } = victim;
     const { spare } = cluster;
-    spare.restore(image);
-    await cluster.openHost(spare.number);
-    await this.#when("the copy is refused", () => this.#faultOn(spare).startsWith("refused: "));
-    note(`the copy of host ${machine.number}: ${this.#faultOn(spare)}`);
-    this.refused.push("cloneDisk");
-    if (this.#faultOn(machine) !== "") {
-      this.problems.push(`host ${machine.number} replica ${replicaId}, of which a copy ran: ${this.#faultOn(machine)}`);
+    const areTwins = this.#chance(0.5);
+    if (areTwins) {
+      this.#victim = victim;
+      this.#stop(machine);
+      spare.restore(machine.image());
+      const numbers = this.#chance(0.5) ? [machine.number, spare.number] : [spare.number, machine.number];
+      await Promise.all(numbers.map((number) => cluster.openHost(number)));
+    } else {
+      spare.restore(image);
+      await cluster.openHost(spare.number);
     }
+    await this.#when("a copy is refused", () => this.#isRefused(spare) || (areTwins && this.#isRefused(machine)));
+    await this.#sleep(SPREAD_MS);
+    this.refused.push("cloneDisk");
     this.#stop(spare);
     spare.restore();
+    if (areTwins && this.#isRefused(machine)) {
+      await this.#start(machine);
+      this.paused = false;
+      await this.#replace(victim);
+    } else if (this.#faultOn(machine) !== "") {
+      this.problems.push(`host ${machine.number} replica ${replicaId}, of which a copy ran: ${this.#faultOn(machine)}`);
+    }
+  }
+
+  /** Whatever a replica says that must not take part, before it has heard so, is a broken promise. */
+  #listenTo({ address }: SimMachine): void {
+    const { cluster } = this.#options;
+    const { crc32 } = cluster.env;
+    const decoder = new MessageDecoder(crc32);
+    const onFrame = (_kind: number, frame: Uint8Array): boolean => {
+      for (const message of decoder.decode(frame, FRAME_HEADER_BYTES)) {
+        if (message.type < HostMessageType.Recall)
+          this.problems.push(`${address} said a message of type ${message.type}`);
+      }
+      return true;
+    };
+    cluster.onBytes = (from, bytes) => {
+      if (from === address) new FrameReader(crc32, { onFrame }, bytes.length).push(bytes);
+    };
+  }
+
+  #isolate(machine: SimMachine): void {
+    const { machines, network } = this.#options.cluster;
+    const others = machines.map((m) => m.address).filter((address) => address !== machine.address);
+    network.partition([machine.address], others);
+  }
+
+  /** As a new host. */
+  async #start(machine: SimMachine): Promise<void> {
+    this.#stop(machine);
+    machine.restore();
+    await this.#options.cluster.openHost(machine.number);
+  }
+
+  #chance(rate: number): boolean {
+    return this.#options.cluster.world.random.next() < rate;
+  }
+
+  #isRefused(machine: SimMachine): boolean {
+    return this.#faultOn(machine).startsWith("refused: ");
+  }
+
+  #whenRefused(machine: SimMachine): Promise<void> {
+    return this.#when(`host ${machine.number} is refused`, () => this.#isRefused(machine));
   }
 
   /** Other faults are over, all hosts are up, and have told each other how far they are. False if it takes too long. */

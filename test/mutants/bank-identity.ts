@@ -34,6 +34,7 @@ export const IDENTITY: readonly Mutant[] = [
     replace: "if (counter < 0) {",
     invariant: "a directory of some starts ago is taken for the newest (P49)",
     quick: false,
+    unseen: "an image of fewer starts has a lower log sequence too, which is compared as well",
     tests: REGISTER,
   },
   {
@@ -61,6 +62,7 @@ export const IDENTITY: readonly Mutant[] = [
     replace: "",
     invariant: "a process whose later start was seen is heard on its old connection (P50)",
     quick: false,
+    unseen: "the transport closes such connections by itself; this is the second lock",
     tests: REGISTER,
   },
   {
@@ -88,6 +90,7 @@ export const IDENTITY: readonly Mutant[] = [
     replace: "origin.saved) return true;",
     invariant: "a replica that lost its disk votes again under its old id (P49)",
     quick: false,
+    unseen: "whoever is refused for this has asked before it speaks, and heard it then",
     tests: ORIGINS,
   },
   {
@@ -97,6 +100,7 @@ export const IDENTITY: readonly Mutant[] = [
     replace: "origin.dataSetId === from.dataSetId) return true;",
     invariant: "a vote counts before it is durable here which disk it came from (P49)",
     quick: false,
+    unseen: "the receiver would have to lose power between a first message and the one that counts it",
     tests: ORIGINS,
   },
   {
@@ -106,6 +110,7 @@ export const IDENTITY: readonly Mutant[] = [
     replace: "if (verdict.length > 0) reply(verdict);",
     invariant: "who asked is told to take part and forgotten (P49)",
     quick: false,
+    unseen: "the receiver would have to lose power between question and answer, and the asker its disk",
     tests: ORIGINS,
   },
   {
@@ -124,6 +129,7 @@ export const IDENTITY: readonly Mutant[] = [
     replace: 'if (answer.verdict === "removed") open.needed',
     invariant: "the one member that counted its vote need not be asked (P49)",
     quick: false,
+    unseen: "with three voters both others are asked anyway",
     tests: INTRODUCTIONS,
   },
   {
@@ -133,6 +139,7 @@ export const IDENTITY: readonly Mutant[] = [
     replace: " && ",
     invariant: "an answer to an earlier start counts for this one (P57)",
     quick: false,
+    unseen: "an answer would have to be late by the loss of a disk and a start",
     tests: INTRODUCTIONS,
   },
   {
@@ -142,6 +149,7 @@ export const IDENTITY: readonly Mutant[] = [
     replace: 'if (kind === "unproven") this.#hold(introduction);',
     invariant: "a host on an old directory votes before it has asked who may know better (P49)",
     quick: false,
+    unseen: "a stale host would have to be asked for its vote in the very moment in which it starts",
     tests: INTRODUCTIONS,
   },
   {

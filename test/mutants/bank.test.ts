@@ -43,6 +43,7 @@ test("every mutant meets a layer that can catch it, and names tests that exist",
   const layers = new Layers({ root, compiled, target: "" }, { seeds: 0, steps: 0 });
   for (const mutant of MUTANTS) {
     assert.notDeepEqual(layers.of(mutant), [], `${mutant.id}: no simulation runs ${mutant.file}, name tests`);
+    if (mutant.unseen !== undefined) assert.ok((mutant.tests ?? []).length > 0, mutant.id);
     for (const path of mutant.tests ?? []) assert.ok(existsSync(join(root, path)), `${mutant.id}: ${path}`);
   }
   const of = (file: string): readonly string[] => layers.of({ ...stub, file });

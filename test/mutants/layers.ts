@@ -52,6 +52,7 @@ export class Layers {
   /** Layers that run the mutant's file at all. */
   of(mutant: Mutant): readonly LayerName[] {
     const file = compiledName(mutant.file);
+    if (mutant.unseen !== undefined) return ["tests"];
     const names: LayerName[] = [];
     if (this.#reach.simulation.has(file)) names.push("simulation");
     if (this.#reach.hosts.has(file) && !CORE.test(file)) names.push("hosts");

@@ -15,4 +15,6 @@ export interface Mutant {
    * a system call left out, an answer nobody waits for.
    */
   readonly tests?: readonly string[];
+  /** Why no simulation can see it, although one runs the file: only `tests` hunt it then. */
+  readonly unseen?: string;
 }
