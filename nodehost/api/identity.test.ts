@@ -197,6 +197,8 @@ test("an older copy is refused by a follower too, which hears it only by its bea
   await startFirst(cluster, number);
   await world.when("it is refused", () => infoOf(cluster.host(number)).fault !== "");
   network.heal();
+  await world.run(2_000);
+  await cluster.leader();
   await assertRefused(all, number, "DL_ERR_DATA_STALE");
   await cluster.close();
 });
