@@ -190,7 +190,8 @@ export class RequestExecutor {
       const known = [...apps.keys()].join(", ");
       throw new OpError("DL_ERR_APP_UNKNOWN", `app ${action.app}, this host has ${known}`);
     }
-    const config: ReplicaConfig = { shardId, replicaId, ...settings, managed: true };
+    // The masters allot each id once, and the fence names this very directory: nobody need be asked (Introductions).
+    const config: ReplicaConfig = { shardId, replicaId, ...settings, managed: true, assumeNew: true };
     await host.startApp(initial, initial.size === 0, app, config);
   }
 
