@@ -33,7 +33,6 @@ export function openScriptLog(directory: string): Promise<WalLogDb> {
       throw error;
     },
     segmentSizes: { firstBytes: 64 * 1024, maxBytes: 128 * 1024 },
-    relocation: { above: 3, bytesPerSecond: Number.POSITIVE_INFINITY },
   });
 }
 
