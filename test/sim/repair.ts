@@ -48,7 +48,8 @@ export class Repair implements RepairPort {
   #canServe({ voters, witnesses }: Membership, without: SimNode | undefined): boolean {
     const able = [...voters.keys(), ...witnesses.keys()].filter((id) => {
       const node = this.#world.node(id);
-      return node !== without && node?.refused === undefined;
+      // One that was removed and has stopped does not vote either.
+      return node !== without && node?.refused === undefined && (node?.retired !== true || node.alive);
     });
     const quorum = Math.floor((voters.size + witnesses.size) / 2) + 1;
     return able.some((id) => voters.has(id) && able.filter((other) => this.#isUpToDate(id, other)).length >= quorum);
